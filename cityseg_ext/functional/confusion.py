@@ -1,0 +1,123 @@
+"""Confusion counts, and the scores that follow from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cityseg_ext.checks import expected, shorten
+from cityseg_ext.labels import IGNORE_INDEX
+
+UInt8Array = npt.NDArray[np.uint8]
+Counts = npt.NDArray[np.int64]
+
+_CHUNK = 1 << 23  # cv2.calcHist counts in float32, which is exact below 2**24
+
+
+def confusion_counts(
+    pred: UInt8Array, target: UInt8Array, num_classes: int, ignore_index: int = IGNORE_INDEX
+) -> Counts:
+    """Count the pixels of every (true class, predicted class) pair.
+
+    Args:
+        pred: uint8 (H, W), predicted class indices 0 .. K-1. What is predicted under void does not matter.
+        target: uint8 (H, W), true class indices 0 .. K-1, or ``ignore_index``.
+        num_classes: K, 1 to 255.
+        ignore_index: the value of void pixels in ``target``.
+
+    Returns:
+        int64 (K, K); row: true class, column: predicted class.
+
+    Raises:
+        ValueError: if shapes differ, types are not uint8, or a value is out of range (void pixels excepted).
+
+    Example:
+        >>> pred, target = np.array([[0, 1, 1]], np.uint8), np.array([[0, 0, 255]], np.uint8)
+        >>> confusion_counts(pred, target, num_classes=2).tolist()
+        [[1, 1], [0, 0]]
+    """
+    if pred.shape != target.shape:
+        raise ValueError(expected("pred", f"of the target's shape {target.shape}", pred.shape))
+    if pred.dtype != np.uint8 or target.dtype != np.uint8:
+        raise ValueError(expected("pred and target", "uint8", f"{pred.dtype} and {target.dtype}"))
+    truth, guess = np.ascontiguousarray(target).reshape(-1, 1), np.ascontiguousarray(pred).reshape(-1, 1)
+    counts = np.zeros((256, 256), np.int64)
+    for start in range(0, len(truth), _CHUNK):
+        pair = [truth[start : start + _CHUNK], guess[start : start + _CHUNK]]
+        # All 256 x 256 pairs cost no more than K x K, and whatever is out of range is seen instead of dropped.
+        counts += cv2.calcHist(pair, [0, 1], None, [256, 256], [0, 256, 0, 256]).astype(np.int64)
+    counts[ignore_index] = 0
+    _check_range("target", counts.sum(axis=1), num_classes, f"or {ignore_index} for void")
+    _check_range("pred", counts.sum(axis=0), num_classes)
+    return counts[:num_classes, :num_classes].copy()
+
+
+def _check_range(name: str, histogram: Counts, num_classes: int, extra: str = "") -> None:
+    bad = np.flatnonzero(histogram[num_classes:]) + num_classes
+    if len(bad):
+        found = shorten([f"{value} ({histogram[value]} pixels)" for value in bad])
+        raise ValueError(expected(name, f"class indices 0 to {num_classes - 1} {extra}".strip(), found))
+
+
+@dataclass(frozen=True)
+class SegmentationScores:
+    """Scores as fractions of 1, not rounded; NaN where a class is absent.
+
+    A class is **absent** when it has no pixel in the truth and none in the prediction (void aside): then IoU and Dice
+    are 0 / 0, given as NaN, and left out of the means, as the official Cityscapes evaluation does. A class that is
+    predicted but not in the truth scores 0 and does count. ``acc`` (recall) is NaN where the truth has no pixel.
+
+    Attributes:
+        iou: (K,) intersection over union, TP / (TP + FP + FN).
+        dice: (K,) Dice coefficient = F1, 2 TP / (2 TP + FP + FN).
+        acc: (K,) share of a class's true pixels that are found, TP / (TP + FN).
+        overall_acc: share of all labelled pixels that are right.
+    """
+
+    iou: npt.NDArray[np.float64]
+    dice: npt.NDArray[np.float64]
+    acc: npt.NDArray[np.float64]
+    overall_acc: float
+
+    @property
+    def num_averaged(self) -> int:
+        """How many classes the mean IoU and the mean Dice are taken over."""
+        return int(np.count_nonzero(~np.isnan(self.iou)))
+
+
+def segmentation_scores(counts: Counts) -> SegmentationScores:
+    """Scores of a confusion matrix.
+
+    Args:
+        counts: int64 (K, K); row: true class, column: predicted class.
+
+    Raises:
+        ValueError: if no pixel was counted: there is nothing to score.
+
+    Example:
+        >>> scores = segmentation_scores(np.array([[3, 1], [0, 0]]))
+        >>> scores.iou.tolist(), scores.overall_acc, scores.num_averaged
+        ([0.75, 0.0], 0.75, 2)
+    """
+    total = int(counts.sum())
+    if total == 0:
+        raise ValueError("Expected at least one labelled pixel to score, but every pixel is void or there is no image.")
+    hit, true, guessed = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    return SegmentationScores(
+        iou=_ratio(hit, true + guessed - hit),
+        dice=_ratio(2 * hit, true + guessed),
+        acc=_ratio(hit, true),
+        overall_acc=int(hit.sum()) / total,
+    )
+
+
+def mean_present(values: npt.NDArray[np.float64]) -> float:
+    """Mean over the classes that are not absent (NaN)."""
+    return float(np.mean(values[~np.isnan(values)]))
+
+
+def _ratio(numerator: Counts, denominator: Counts) -> npt.NDArray[np.float64]:
+    return np.divide(numerator, denominator, out=np.full(len(numerator), np.nan), where=denominator > 0)

@@ -1,0 +1,213 @@
+"""Focal + Dice loss on softmax logits, with void pixels that do nothing.
+
+The loss is a function of a few sums over pixels (:class:`FocalDiceSums`). Sums of several batches, images or ranks add
+up, which is how a validation loss over a whole data set is the loss that training minimises, whatever the batch size.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cityseg_ext.checks import check_at_least, check_choice, expected, shorten
+from cityseg_ext.labels import IGNORE_INDEX
+
+DICE_POOLS = ("batch", "image")
+ABSENT_POLICIES = ("skip", "count")
+
+
+class FocalDice(NamedTuple):
+    """The loss and its two parts before weighting; scalar tensors.
+
+    Attributes:
+        total: ``focal_weight * focal + dice_weight * dice``.
+        focal: the focal term.
+        dice: the Dice term, 0 (perfect) to 1.
+    """
+
+    total: Tensor
+    focal: Tensor
+    dice: Tensor
+
+
+class FocalDiceSums(NamedTuple):
+    """Sums over the labelled pixels of each image; float32, or float64 for float64 logits.
+
+    Attributes:
+        focal: (N,) weighted sum of the focal term.
+        norm: (N,) sum of the weights that belong to it: what the focal term is divided by.
+        overlap: (N, C) sum of the probability of each class where it is the true one.
+        predicted: (N, C) sum of the probability of each class.
+        actual: (N, C) number (or weight) of the pixels of each class.
+    """
+
+    focal: Tensor
+    norm: Tensor
+    overlap: Tensor
+    predicted: Tensor
+    actual: Tensor
+
+
+def focal_dice(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    focal_weight: float = 1.5,
+    dice_weight: float = 1.0,
+    gamma: float = 2.0,
+    class_weight: Tensor | None = None,
+    ignore_index: int = IGNORE_INDEX,
+    dice_pool: str = "batch",
+    absent: str = "skip",
+    smooth: float = 1.0,
+    pixel_weight: Tensor | None = None,
+) -> FocalDice:
+    r"""Focal loss plus Dice loss.
+
+    The focal term (Lin et al., "Focal loss for dense object detection", ICCV 2017) is the mean of
+    :math:`-w_t (1 - p_t)^\gamma \log p_t` over the labelled pixels, :math:`p_t` being the softmax probability of the
+    true class; with class weights it is the weighted mean, divided by the sum of :math:`w_t`. With ``gamma=0`` and
+    ``dice_weight=0`` it therefore equals ``F.cross_entropy(logits, target, class_weight, ignore_index=...)``.
+
+    The Dice term (Milletari et al., "V-Net", 3DV 2016) is one minus the mean, over classes, of
+    :math:`(2 \sum p_c y_c + s) / (\sum p_c + \sum y_c + s)`. A class without a pixel in the truth is **absent**:
+    with ``absent='skip'`` it is left out of the mean (false positives of it still cost, through the classes that lose
+    these pixels); with ``absent='count'`` it stays in and its false positives cost directly.
+
+    Pixels whose target is ``ignore_index`` take no part: neither value nor gradient depends on their logits, even if
+    these are NaN. If no pixel is labelled, the loss is 0 and so is the gradient.
+
+    Args:
+        logits: (N, C, H, W), any floating type; half precision is computed in float32.
+        target: (N, H, W) integers, 0 .. C-1 or ``ignore_index``.
+        focal_weight: factor of the focal term.
+        dice_weight: factor of the Dice term.
+        gamma: focusing exponent, at least 0.
+        class_weight: (C,) weights, at least 0; they weight pixels in the focal term and classes in the Dice mean.
+        ignore_index: the value of void pixels.
+        dice_pool: ``'batch'`` sums pixels over the whole batch before the ratio is taken, ``'image'`` takes it for
+            each image and averages over images that have a labelled pixel.
+        absent: ``'skip'`` or ``'count'``.
+        smooth: the constant s, in pixels.
+        pixel_weight: (N, H, W) weights, at least 0, of single pixels in all sums (as mmseg's pixel samplers give them).
+
+    Returns:
+        The loss and its parts.
+
+    Raises:
+        ValueError: if shapes do not fit, or a target is neither a class nor ``ignore_index``.
+
+    Example:
+        >>> logits = torch.tensor([[[[9.0, 0.0]], [[0.0, 9.0]]]])  # (1, 2, 1, 2)
+        >>> loss = focal_dice(logits, torch.tensor([[[0, 255]]]))
+        >>> bool(loss.total < 1e-3)
+        True
+    """
+    sums = focal_dice_sums(
+        logits, target, gamma=gamma, class_weight=class_weight, ignore_index=ignore_index, pixel_weight=pixel_weight
+    )
+    return focal_dice_from_sums(
+        sums,
+        focal_weight=focal_weight,
+        dice_weight=dice_weight,
+        class_weight=class_weight,
+        dice_pool=dice_pool,
+        absent=absent,
+        smooth=smooth,
+    )
+
+
+def focal_dice_sums(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    gamma: float = 2.0,
+    class_weight: Tensor | None = None,
+    ignore_index: int = IGNORE_INDEX,
+    pixel_weight: Tensor | None = None,
+) -> FocalDiceSums:
+    """The sums over pixels that :func:`focal_dice` is made of; arguments as there."""
+    _check_inputs(logits, target, class_weight, ignore_index, pixel_weight)
+    check_at_least("gamma", gamma, 0)
+    if logits.dtype not in (torch.float32, torch.float64):
+        logits = logits.float()
+    batch, classes = logits.shape[:2]
+    labelled = target != ignore_index
+    # Void logits are replaced, not multiplied by 0, so that not even a NaN there reaches value or gradient.
+    log_prob = torch.where(labelled[:, None], logits, logits.new_zeros(())).log_softmax(dim=1)
+    mask = labelled.to(logits.dtype)
+    if pixel_weight is not None:
+        mask = mask * pixel_weight.to(logits.dtype)
+    safe_target = torch.where(labelled, target, 0).long()
+
+    log_prob_true = log_prob.gather(1, safe_target[:, None])[:, 0]
+    prob_true = log_prob_true.exp()
+    weight = mask if class_weight is None else mask * class_weight.to(logits)[safe_target]
+    focal = -weight * log_prob_true
+    if gamma > 0:
+        # expm1 keeps 1 - p exact near p = 1; the floor keeps the slope of x**gamma finite there for gamma < 1.
+        focal = focal * (-torch.expm1(log_prob_true)).clamp_min(1e-12) ** gamma
+
+    flat_target = safe_target.flatten(1)
+    zeros = logits.new_zeros(batch, classes)
+    return FocalDiceSums(
+        focal=focal.flatten(1).sum(1),
+        norm=weight.flatten(1).sum(1),
+        overlap=zeros.scatter_add(1, flat_target, (prob_true * mask).flatten(1)),
+        predicted=(log_prob.exp() * mask[:, None]).flatten(2).sum(2),
+        actual=zeros.scatter_add(1, flat_target, mask.flatten(1)),
+    )
+
+
+def focal_dice_from_sums(
+    sums: FocalDiceSums,
+    *,
+    focal_weight: float = 1.5,
+    dice_weight: float = 1.0,
+    class_weight: Tensor | None = None,
+    dice_pool: str = "batch",
+    absent: str = "skip",
+    smooth: float = 1.0,
+) -> FocalDice:
+    """The loss that follows from the sums; arguments as in :func:`focal_dice`."""
+    check_choice("dice_pool", dice_pool, DICE_POOLS)
+    check_choice("absent", absent, ABSENT_POLICIES)
+    norm = sums.norm.sum()
+    focal = sums.focal.sum() / torch.where(norm > 0, norm, 1)
+
+    overlap, predicted, actual = sums.overlap, sums.predicted, sums.actual
+    if dice_pool == "batch":
+        overlap, predicted, actual = (part.sum(0, keepdim=True) for part in (overlap, predicted, actual))
+    loss = 1 - (2 * overlap + smooth) / (predicted + actual + smooth).clamp_min(1e-12)
+    has_pixels = actual.sum(1, keepdim=True) > 0
+    counted = (actual > 0) if absent == "skip" else has_pixels.expand_as(actual)
+    class_share = counted.to(loss.dtype)
+    if class_weight is not None:
+        class_share = class_share * class_weight.to(loss)
+    total_share = class_share.sum(1)
+    per_row = (loss * class_share).sum(1) / torch.where(total_share > 0, total_share, 1)
+    dice = per_row.sum() / has_pixels.sum().clamp_min(1)
+    return FocalDice(focal_weight * focal + dice_weight * dice, focal, dice)
+
+
+def _check_inputs(
+    logits: Tensor, target: Tensor, class_weight: Tensor | None, ignore_index: int, pixel_weight: Tensor | None
+) -> None:
+    if logits.ndim != 4:
+        raise ValueError(expected("logits", "of shape (N, C, H, W)", tuple(logits.shape)))
+    batch, classes, height, width = logits.shape
+    for name, tensor, shape in (
+        ("target", target, (batch, height, width)),
+        ("class_weight", class_weight, (classes,)),
+        ("pixel_weight", pixel_weight, (batch, height, width)),
+    ):
+        if tensor is not None and tuple(tensor.shape) != shape:
+            raise ValueError(
+                expected(name, f"of shape {shape} for logits of {tuple(logits.shape)}", tuple(tensor.shape))
+            )
+    bad = (target != ignore_index) & ((target < 0) | (target >= classes))
+    if bad.any():
+        values = shorten(torch.unique(target[bad]).tolist())
+        raise ValueError(expected("target", f"0 to {classes - 1}, or {ignore_index} for void", values))

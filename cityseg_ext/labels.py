@@ -1,0 +1,192 @@
+"""Every fact about the Cityscapes labels, in one table, and what derives from it.
+
+The table is that of the official ``cityscapesscripts/helpers/labels.py``. Three facts about its colours decide what a
+colour mask can tell (``shared_colors`` computes them):
+
+* the void labels ``unlabeled``, ``ego vehicle``, ``rectification border``, ``out of roi`` and ``static`` are all black;
+* ``pole`` and ``polegroup`` are both (153, 153, 153): a colour mask reads as ``pole``, although the official evaluation
+  ignores ``polegroup``. Scores from colour masks are therefore not the official scores;
+* ``car`` and ``license plate`` are both (0, 0, 142): a colour mask reads as ``car``. The official files never draw
+  licence plates, so nothing is lost.
+
+Where labels share a colour, the one that is evaluated wins (``pole``, ``car``); among void ones it does not matter.
+
+Example:
+    >>> CITYSCAPES_19.classes[:3]
+    ('road', 'sidewalk', 'building')
+    >>> CITYSCAPES_19.color_to_index[(153, 153, 153)], CITYSCAPES_29.id_to_index[18]
+    (5, 13)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+Color = tuple[int, int, int]
+
+IGNORE_INDEX = 255
+"""The class index of a pixel that is not to be trained on or scored ("void")."""
+
+
+class Label(NamedTuple):
+    """One Cityscapes label.
+
+    Attributes:
+        name: the official English name.
+        id: the value in ``*_labelIds.png``; -1 is never drawn.
+        train_id: the class index of the 19-class benchmark; 255 (or -1) where the label is void there.
+        category: the name of the group that category scores are computed for.
+        category_id: the number of that group, 0 to 7; 0 is void.
+        has_instances: whether single objects are told apart (instance-weighted scores exist for these).
+        ignore_in_eval: whether the official evaluation leaves the label's pixels out.
+        color: RGB, 0 to 255, as in ``*_color.png``.
+    """
+
+    name: str
+    id: int
+    train_id: int
+    category: str
+    category_id: int
+    has_instances: bool
+    ignore_in_eval: bool
+    color: Color
+
+
+# fmt: off
+LABELS: tuple[Label, ...] = (
+    #     name                    id  train_id  category       cat  instances  ignored  colour
+    Label("unlabeled",             0,      255, "void",          0, False,     True,    (0, 0, 0)),
+    Label("ego vehicle",           1,      255, "void",          0, False,     True,    (0, 0, 0)),
+    Label("rectification border",  2,      255, "void",          0, False,     True,    (0, 0, 0)),
+    Label("out of roi",            3,      255, "void",          0, False,     True,    (0, 0, 0)),
+    Label("static",                4,      255, "void",          0, False,     True,    (0, 0, 0)),
+    Label("dynamic",               5,      255, "void",          0, False,     True,    (111, 74, 0)),
+    Label("ground",                6,      255, "void",          0, False,     True,    (81, 0, 81)),
+    Label("road",                  7,        0, "flat",          1, False,     False,   (128, 64, 128)),
+    Label("sidewalk",              8,        1, "flat",          1, False,     False,   (244, 35, 232)),
+    Label("parking",               9,      255, "flat",          1, False,     True,    (250, 170, 160)),
+    Label("rail track",           10,      255, "flat",          1, False,     True,    (230, 150, 140)),
+    Label("building",             11,        2, "construction",  2, False,     False,   (70, 70, 70)),
+    Label("wall",                 12,        3, "construction",  2, False,     False,   (102, 102, 156)),
+    Label("fence",                13,        4, "construction",  2, False,     False,   (190, 153, 153)),
+    Label("guard rail",           14,      255, "construction",  2, False,     True,    (180, 165, 180)),
+    Label("bridge",               15,      255, "construction",  2, False,     True,    (150, 100, 100)),
+    Label("tunnel",               16,      255, "construction",  2, False,     True,    (150, 120, 90)),
+    Label("pole",                 17,        5, "object",        3, False,     False,   (153, 153, 153)),
+    Label("polegroup",            18,      255, "object",        3, False,     True,    (153, 153, 153)),
+    Label("traffic light",        19,        6, "object",        3, False,     False,   (250, 170, 30)),
+    Label("traffic sign",         20,        7, "object",        3, False,     False,   (220, 220, 0)),
+    Label("vegetation",           21,        8, "nature",        4, False,     False,   (107, 142, 35)),
+    Label("terrain",              22,        9, "nature",        4, False,     False,   (152, 251, 152)),
+    Label("sky",                  23,       10, "sky",           5, False,     False,   (70, 130, 180)),
+    Label("person",               24,       11, "human",         6, True,      False,   (220, 20, 60)),
+    Label("rider",                25,       12, "human",         6, True,      False,   (255, 0, 0)),
+    Label("car",                  26,       13, "vehicle",       7, True,      False,   (0, 0, 142)),
+    Label("truck",                27,       14, "vehicle",       7, True,      False,   (0, 0, 70)),
+    Label("bus",                  28,       15, "vehicle",       7, True,      False,   (0, 60, 100)),
+    Label("caravan",              29,      255, "vehicle",       7, True,      True,    (0, 0, 90)),
+    Label("trailer",              30,      255, "vehicle",       7, True,      True,    (0, 0, 110)),
+    Label("train",                31,       16, "vehicle",       7, True,      False,   (0, 80, 100)),
+    Label("motorcycle",           32,       17, "vehicle",       7, True,      False,   (0, 0, 230)),
+    Label("bicycle",              33,       18, "vehicle",       7, True,      False,   (119, 11, 32)),
+    Label("license plate",        -1,       -1, "vehicle",       7, False,     True,    (0, 0, 142)),
+)
+# fmt: on
+
+LABEL_BY_NAME: dict[str, Label] = {label.name: label for label in LABELS}
+LABEL_BY_ID: dict[int, Label] = {label.id: label for label in LABELS}
+
+COLOR_ALIASES: dict[Color, str] = {
+    (0, 130, 180): "sky",  # a widely copied table has this instead of the official (70, 130, 180)
+}
+"""Colours that are not official but are found in the wild, and the label that they mean."""
+
+
+def shared_colors() -> dict[Color, tuple[str, ...]]:
+    """Colours that more than one label uses, with the names of these labels in the table's order."""
+    names: dict[Color, list[str]] = {}
+    for label in LABELS:
+        names.setdefault(label.color, []).append(label.name)
+    return {color: tuple(group) for color, group in names.items() if len(group) > 1}
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """A numbering of classes, and the maps into it and back.
+
+    Attributes:
+        name: what configs call it.
+        classes: class names in the order of their indices 0 .. K-1.
+        palette: the RGB colour of each class, in the same order.
+        index_to_id: the official label id of each class, in the same order.
+        id_to_index: official label id -> class index, for all 35 labels; void ones give 255.
+        color_to_index: RGB colour -> class index, for all official colours and the known aliases; void ones give 255.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    palette: tuple[Color, ...]
+    index_to_id: tuple[int, ...]
+    id_to_index: dict[int, int]
+    color_to_index: dict[Color, int]
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.classes)
+
+    @property
+    def metainfo(self) -> dict[str, list]:
+        """``classes`` and RGB ``palette`` as plain lists, as MMSegmentation data sets carry them."""
+        return {"classes": list(self.classes), "palette": [list(color) for color in self.palette]}
+
+
+def _taxonomy(name: str, members: tuple[Label, ...]) -> Taxonomy:
+    index_of = {label.name: index for index, label in enumerate(members)}
+    color_to_index: dict[Color, int] = {}
+    # Evaluated labels come last, so that `pole` wins over `polegroup` and `car` over `license plate`.
+    for label in sorted(LABELS, key=lambda label: not label.ignore_in_eval):
+        color_to_index[label.color] = index_of.get(label.name, IGNORE_INDEX)
+    for color, alias in COLOR_ALIASES.items():
+        color_to_index[color] = index_of.get(alias, IGNORE_INDEX)
+    return Taxonomy(
+        name=name,
+        classes=tuple(label.name for label in members),
+        palette=tuple(label.color for label in members),
+        index_to_id=tuple(label.id for label in members),
+        id_to_index={label.id: index_of.get(label.name, IGNORE_INDEX) for label in LABELS},
+        color_to_index=color_to_index,
+    )
+
+
+CITYSCAPES_19 = _taxonomy(
+    "cityscapes19",
+    tuple(sorted((label for label in LABELS if not label.ignore_in_eval), key=lambda label: label.train_id)),
+)
+"""The benchmark's 19 classes; the class index is the official train id."""
+
+CITYSCAPES_29 = _taxonomy("cityscapes29", tuple(label for label in LABELS if label.color != (0, 0, 0) and label.id > 0))
+"""The 29 labels with ids 5 to 33, those with a colour other than void's black; the class index is ``id - 5``.
+
+From label ids all 29 are told apart. From colours 28 are: ``polegroup`` reads as ``pole``.
+"""
+
+TAXONOMIES: dict[str, Taxonomy] = {taxonomy.name: taxonomy for taxonomy in (CITYSCAPES_19, CITYSCAPES_29)}
+
+
+def get_taxonomy(name: str | Taxonomy) -> Taxonomy:
+    """Look a taxonomy up by its name; a :class:`Taxonomy` is returned as it is.
+
+    Raises:
+        ValueError: if there is no taxonomy of that name.
+
+    Example:
+        >>> get_taxonomy("cityscapes29").num_classes
+        29
+    """
+    if isinstance(name, Taxonomy):
+        return name
+    if name not in TAXONOMIES:
+        raise ValueError(f"Expected `taxonomy` to be one of {sorted(TAXONOMIES)}, but got {name!r}.")
+    return TAXONOMIES[name]
