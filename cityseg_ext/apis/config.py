@@ -1,0 +1,192 @@
+"""From a config file and the options of a command line to the config that runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import mmengine.device.utils as device_utils
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+
+from cityseg_ext.checks import check_at_least, check_choice, expected
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+_DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+_PIPELINES = ("train_pipeline", "test_pipeline", "tta_pipeline")
+
+
+def load_config(
+    path: str,
+    *,
+    work_dir: str | None = None,
+    data_root: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    batch_size: int | None = None,
+    num_epochs: int | None = None,
+    num_workers: int | None = None,
+    pretrained: str | None = None,
+    amp: bool = False,
+    launcher: str = "none",
+    cfg_options: dict | None = None,
+) -> Config:
+    """Load a config and write options into the fields that they stand for.
+
+    Args:
+        path: config file.
+        work_dir: ``work_dir``; by default the config's own, else ``work_dirs/<config name>``.
+        data_root: ``data_root`` of every data set.
+        image_size: (height, width): the size of resize, crop and padding in every pipeline.
+        batch_size: images a step and process, ``train_dataloader.batch_size``.
+        num_epochs: ``train_cfg.max_epochs``; learning-rate schedules that last for the whole run are stretched.
+        num_workers: loader processes, of every dataloader.
+        pretrained: ``'none'`` trains from scratch (nothing is frozen then); else the path or URL of backbone weights.
+        amp: mixed precision: ``optim_wrapper.type='AmpOptimWrapper'``.
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        cfg_options: field -> value, written last.
+
+    Returns:
+        The config.
+
+    Raises:
+        FileNotFoundError: if there is no such config or weights file.
+        ValueError: if an option does not fit the config.
+    """
+    if not Path(path).is_file():
+        near = sorted(str(file) for file in Path("configs").glob("*.py"))
+        raise FileNotFoundError(
+            expected("config", "an existing file", repr(path), f"There are {near}." if near else "")
+        )
+    cfg = Config.fromfile(path)
+    cfg.launcher = launcher
+    if data_root is not None:
+        _set_data_root(cfg, data_root)
+    if image_size is not None:
+        _set_image_size(cfg, *image_size)
+    if batch_size is not None:
+        check_at_least("batch_size", batch_size, 1)
+        cfg.train_dataloader.batch_size = batch_size
+    if num_epochs is not None:
+        _set_num_epochs(cfg, num_epochs)
+    if num_workers is not None:
+        check_at_least("num_workers", num_workers, 0)
+        for name in _DATALOADERS:
+            cfg[name].num_workers = num_workers
+    if pretrained is not None:
+        _set_pretrained(cfg, pretrained)
+    if amp:
+        _set_amp(cfg)
+    if launcher != "none":
+        _set_distributed(cfg)
+    if cfg_options:
+        cfg.merge_from_dict(cfg_options)
+    for name in _DATALOADERS:  # PyTorch refuses persistent workers where there are none
+        if name in cfg and cfg[name].get("num_workers") == 0:
+            cfg[name].persistent_workers = False
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get("work_dir") is None:
+        cfg.work_dir = str(Path("work_dirs", Path(path).stem))
+    return cfg
+
+
+def select_device(name: str) -> str:
+    """Choose the device that mmengine will use in this process.
+
+    Args:
+        name: ``'auto'`` (the best there is), ``'cpu'``, ``'cuda'`` or ``'mps'``.
+
+    Returns:
+        The device chosen.
+
+    Raises:
+        ValueError: if this machine has no such device.
+    """
+    check_choice("device", name, DEVICES)
+    if name == "auto":
+        return device_utils.get_device()
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not present[name]:
+        there = [device for device, is_there in present.items() if is_there]
+        raise ValueError(expected("device", f"one that this machine has ({', '.join(there)})", repr(name)))
+    device_utils.DEVICE = name  # mmengine decides once, at import, and has no other switch
+    return name
+
+
+def _set_data_root(cfg: Config, data_root: str) -> None:
+    cfg.data_root = data_root
+    for name in _DATALOADERS:
+        if name in cfg:
+            cfg[name].dataset.data_root = data_root
+
+
+def _transforms(node: object) -> Iterator[ConfigDict]:
+    """All transforms of a pipeline, those inside wrappers too."""
+    if isinstance(node, (list, tuple)):
+        for item in node:
+            yield from _transforms(item)
+    elif isinstance(node, dict) and "type" in node:
+        yield node
+        yield from _transforms(node.get("transforms", ()))
+
+
+def _set_image_size(cfg: Config, height: int, width: int) -> None:
+    check_at_least("image_size", min(height, width), 1)
+    cfg.image_size = (height, width)
+    pipelines = [cfg[name] for name in _PIPELINES if name in cfg]
+    pipelines += [cfg[name].dataset.pipeline for name in _DATALOADERS if name in cfg]
+    for transform in _transforms(pipelines):
+        if "scale" in transform:
+            transform.scale = (width, height)
+        if "crop_size" in transform:
+            transform.crop_size = (height, width)
+    cfg.model.data_preprocessor.size = (height, width)
+
+
+def _set_num_epochs(cfg: Config, num_epochs: int) -> None:
+    check_at_least("num_epochs", num_epochs, 1)
+    if "max_epochs" not in cfg.train_cfg:
+        raise ValueError(
+            expected(
+                "num_epochs",
+                "used with an epoch-based config",
+                f"train_cfg.type={cfg.train_cfg.get('type')!r}",
+                "Set its length with --cfg-options train_cfg.max_iters=N.",
+            )
+        )
+    before, cfg.train_cfg.max_epochs = cfg.train_cfg.max_epochs, num_epochs
+    for scheduler in cfg.get("param_scheduler", ()):
+        for key in ("end", "T_max"):
+            if scheduler.get("by_epoch", True) and scheduler.get(key) == before:
+                scheduler[key] = num_epochs
+
+
+def _set_pretrained(cfg: Config, pretrained: str) -> None:
+    if pretrained != "none":
+        if "://" not in pretrained and not Path(pretrained).is_file():
+            raise FileNotFoundError(expected("pretrained", "'none', a file or a URL", repr(pretrained)))
+        cfg.model.pretrained = pretrained
+        return
+    cfg.model.pretrained = None
+    cfg.model.backbone.pop("init_cfg", None)
+    message = "Training from scratch: no pretrained weights."
+    if cfg.model.backbone.get("frozen_stages", -1) >= 0:
+        cfg.model.backbone.frozen_stages = -1
+        message += " The frozen stages are released, because random weights must not stay frozen."
+    print_log(message, logger="current", level=logging.WARNING)
+
+
+def _set_amp(cfg: Config) -> None:
+    check_choice("optim_wrapper.type", cfg.optim_wrapper.type, ("OptimWrapper", "AmpOptimWrapper"))
+    if cfg.optim_wrapper.type == "OptimWrapper":
+        cfg.optim_wrapper.type = "AmpOptimWrapper"
+        cfg.optim_wrapper.loss_scale = "dynamic"
+
+
+def _set_distributed(cfg: Config) -> None:
+    if torch.cuda.is_available():
+        cfg.sync_bn = "torch"  # mmengine then turns BatchNorm into SyncBatchNorm
+    else:
+        cfg.env_cfg.dist_cfg.backend = "gloo"

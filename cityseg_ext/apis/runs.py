@@ -1,0 +1,145 @@
+"""Training and testing with the MMEngine Runner, from a config."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from mmengine.config import Config
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from cityseg_ext.apis.checkpoint import load_weights, plain_types, read_checkpoint
+from cityseg_ext.checks import expected
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where a training run left its work.
+
+    Attributes:
+        work_dir: folder of checkpoints and logs.
+        checkpoint: the best checkpoint if one was kept, else the last one; None if there is none.
+        scalars: the file of logged values, one JSON object a line.
+        minutes: how long it took.
+    """
+
+    work_dir: Path
+    checkpoint: Path | None
+    scalars: Path
+    minutes: float
+
+
+def train(cfg: Config, resume: str | None = None) -> TrainResult:
+    """Train as a config says.
+
+    Args:
+        cfg: a config from :func:`~cityseg_ext.apis.config.load_config`.
+        resume: ``'auto'`` goes on from the latest checkpoint in the work dir (from the start if there is none); a path
+            goes on from that checkpoint; None starts anew.
+
+    Returns:
+        Where the results are.
+
+    Raises:
+        FileNotFoundError, ValueError: if a path or an option is wrong; everything that can be known is checked before
+            the first step.
+        OSError: if the work dir cannot be written.
+    """
+    check_work_dir(cfg.work_dir)
+    _set_resume(cfg, resume)
+    start = time.monotonic()
+    runner = Runner.from_cfg(cfg)
+    try:
+        runner.train()
+    except URLError as error:
+        raise FileNotFoundError(
+            expected(
+                "model.pretrained",
+                "weights that can be downloaded",
+                f"{cfg.model.get('pretrained')!r}, and {error.reason}",
+                "Give a local file with --pretrained PATH, or train from scratch with --pretrained none.",
+            )
+        ) from error
+    best = next((hook.best_ckpt_path for hook in runner.hooks if getattr(hook, "best_ckpt_path", None)), None)
+    last = best or find_latest_checkpoint(cfg.work_dir)
+    return TrainResult(
+        work_dir=Path(cfg.work_dir),
+        checkpoint=Path(last) if last else None,
+        scalars=Path(runner.visualizer._vis_backends["LocalVisBackend"]._scalar_save_file)
+        if "LocalVisBackend" in runner.visualizer._vis_backends
+        else Path(runner.log_dir),
+        minutes=(time.monotonic() - start) / 60,
+    )
+
+
+def test(
+    cfg: Config, checkpoint: str, show_dir: str | None = None, out_dir: str | None = None, tta: bool = False
+) -> dict[str, float]:
+    """Evaluate a checkpoint.
+
+    Args:
+        cfg: the config that it was trained with.
+        checkpoint: path of the checkpoint; loaded strictly, as tensors only.
+        show_dir: write a panel photo | ground truth | prediction for every image there.
+        out_dir: write a class map (8-bit PNG of class indices) for every image there.
+        tta: average the predictions of augmented copies, as ``tta_pipeline`` says.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        FileNotFoundError, ValueError: if a path, the checkpoint or the config is wrong.
+        OSError: if a folder cannot be written.
+    """
+    for folder in (cfg.work_dir, show_dir, out_dir):
+        if folder is not None:
+            check_work_dir(folder)
+    if show_dir is not None or out_dir is not None:
+        cfg.custom_hooks = [
+            *cfg.get("custom_hooks", []),
+            dict(type="WritePredictionsHook", show_dir=show_dir, out_dir=out_dir),
+        ]
+    if tta:
+        if "tta_pipeline" not in cfg or "tta_model" not in cfg:
+            raise ValueError(expected("tta", "used with a config that has tta_pipeline and tta_model", cfg.filename))
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.model = dict(**cfg.tta_model, module=cfg.model)
+    cfg.load_from = None  # mmengine would load without checking that the weights fit
+    runner = Runner.from_cfg(cfg)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    load_weights(model.module if tta else model, checkpoint)
+    return runner.test()
+
+
+def check_work_dir(path: str) -> None:
+    """Make a folder, and make sure that files can be written into it.
+
+    Raises:
+        OSError: if not; the message names the folder and the cause.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise OSError(
+            expected("work_dir", "a folder that can be written", repr(str(path)), f"{os.strerror(error.errno or 0)}.")
+        ) from error
+
+
+def _set_resume(cfg: Config, resume: str | None) -> None:
+    torch.serialization.add_safe_globals(plain_types())  # mmengine 0.10.7 cannot read its own checkpoints without
+    cfg.resume = resume is not None
+    if resume not in (None, "auto"):
+        cfg.load_from = resume
+    path = find_latest_checkpoint(cfg.work_dir) if resume == "auto" else cfg.get("load_from")
+    if path is not None and "://" not in path:
+        if not Path(path).is_file():
+            raise FileNotFoundError(expected("resume" if cfg.resume else "load_from", "an existing file", repr(path)))
+        read_checkpoint(path)  # refuses what mmengine would unpickle with a mere warning

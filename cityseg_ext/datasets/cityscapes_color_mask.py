@@ -1,0 +1,214 @@
+"""The Cityscapes folder tree with colour masks, label ids or train ids."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from mmengine.logging import print_log
+from mmseg.datasets import BaseSegDataset
+from mmseg.registry import DATASETS
+
+from cityseg_ext.checks import check_at_least, check_choice, did_you_mean, expected, shorten
+from cityseg_ext.labels import IGNORE_INDEX, TAXONOMIES, Taxonomy, get_taxonomy
+
+IMG_SUFFIXES = ("_leftImg8bit.png", "_leftImg8bit.jpg", "_leftImg8bit.jpeg")
+SEG_MAP_SUFFIXES = {
+    "color": "_gtFine_color.png",
+    "label_ids": "_gtFine_labelIds.png",
+    "train_ids": "_gtFine_labelTrainIds.png",
+}
+UNPAIRED_POLICIES = ("error", "skip")
+
+
+@DATASETS.register_module()
+class CityscapesColorMaskDataset(BaseSegDataset):
+    """Street photographs in the Cityscapes tree, with labels of any of three kinds.
+
+    ``<data_root>/<img_path>/<city>/<stem><img_suffix>`` is paired with
+    ``<data_root>/<seg_map_path>/<city>/<stem><seg_map_suffix>``. Folders may be nested to any depth, or absent.
+
+    Args:
+        data_root: the folder that holds ``leftImg8bit`` and ``gtFine``.
+        data_prefix: ``img_path`` and ``seg_map_path`` below ``data_root``. Without ``seg_map_path`` the data set has
+            no labels.
+        source: what the label files hold: ``'color'``, ``'label_ids'`` or ``'train_ids'``.
+        taxonomy: which classes there are: ``'cityscapes19'``, ``'cityscapes29'`` or a
+            :class:`~cityseg_ext.labels.Taxonomy`.
+        img_suffix: ends of photograph names, one or several; upper and lower case are the same. The default takes
+            official PNGs and JPEGs alike.
+        seg_map_suffix: end of label names; by default the official one of ``source``.
+        cities: keep only these folders directly below ``img_path``.
+        max_images: keep only the first so many pairs, in the order of their paths.
+        unpaired: what to do about photographs without label and labels without photograph: ``'error'`` lists them,
+            ``'skip'`` leaves them out and says how many.
+        pipeline, test_mode, lazy_init, indices, serialize_data, max_refetch, backend_args: as in mmseg's
+            ``BaseSegDataset``.
+
+    Raises:
+        FileNotFoundError: if a folder is missing, or if it has no photograph.
+        ValueError: if files have no partner, or an option is wrong.
+
+    Example:
+        >>> CityscapesColorMaskDataset(data_root='nowhere', data_prefix=dict(img_path='a', seg_map_path='b'))
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: Expected `data_root` to be ...
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        data_prefix: dict,
+        source: str = "color",
+        taxonomy: str | Taxonomy = "cityscapes19",
+        img_suffix: str | Sequence[str] = IMG_SUFFIXES,
+        seg_map_suffix: str | None = None,
+        cities: Sequence[str] | None = None,
+        max_images: int | None = None,
+        unpaired: str = "error",
+        pipeline: Sequence[dict | Callable] = (),
+        test_mode: bool = False,
+        lazy_init: bool = False,
+        indices: int | Sequence[int] | None = None,
+        serialize_data: bool = True,
+        max_refetch: int = 1000,
+        backend_args: dict | None = None,
+    ) -> None:
+        check_choice("source", source, SEG_MAP_SUFFIXES)
+        check_choice("unpaired", unpaired, UNPAIRED_POLICIES)
+        if max_images is not None:
+            check_at_least("max_images", max_images, 1)
+        self.source = source
+        self.taxonomy = get_taxonomy(taxonomy)
+        self.img_suffixes = (img_suffix,) if isinstance(img_suffix, str) else tuple(img_suffix)
+        self.cities = None if cities is None else tuple(cities)
+        self.max_images = max_images
+        self.unpaired = unpaired
+        super().__init__(
+            img_suffix=self.img_suffixes[0],
+            seg_map_suffix=seg_map_suffix or SEG_MAP_SUFFIXES[source],
+            metainfo=self.taxonomy.metainfo,
+            data_root=data_root,
+            data_prefix=data_prefix,
+            indices=indices,
+            serialize_data=serialize_data,
+            pipeline=list(pipeline),
+            test_mode=test_mode,
+            lazy_init=lazy_init,
+            max_refetch=max_refetch,
+            ignore_index=IGNORE_INDEX,
+            backend_args=backend_args,
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """Find the pairs.
+
+        Returns:
+            One dict a pair, sorted by path, with what the pipeline needs.
+        """
+        photos = self._find(self.data_prefix.get("img_path"), self.img_suffixes, "photographs")
+        photos = self._keep_cities(photos)
+        label_dir = self.data_prefix.get("seg_map_path")
+        if not label_dir:
+            pairs = [(path, None) for _, path in sorted(photos.items())]
+        else:
+            labels = self._keep_cities(self._find(label_dir, (self.seg_map_suffix,), "labels"))
+            self._report_unpaired(sorted(set(photos) - set(labels)), sorted(set(labels) - set(photos)))
+            pairs = [(photos[stem], labels[stem]) for stem in sorted(set(photos) & set(labels))]
+        if not pairs:
+            raise ValueError(
+                f"Expected pairs of '*{self.img_suffixes[0]}' and '*{self.seg_map_suffix}', but of {len(photos)} "
+                f"photographs in '{self.data_prefix['img_path']}' none has a label in '{label_dir}'. Check "
+                "`img_suffix`, `seg_map_suffix` and `source`."
+            )
+        return [self._data_info(photo, label) for photo, label in pairs[: self.max_images]]
+
+    def _data_info(self, photo: str, label: str | None) -> dict:
+        known = TAXONOMIES.get(self.taxonomy.name) == self.taxonomy
+        info = dict(
+            img_path=photo,
+            label_map=None,
+            reduce_zero_label=False,
+            seg_fields=[],
+            label_source=self.source,
+            taxonomy=self.taxonomy.name if known else self.taxonomy,  # a name is short to send to workers
+        )
+        if label is not None:
+            info["seg_map_path"] = label
+        return info
+
+    def _find(self, folder: str, suffixes: Sequence[str], what: str) -> dict[str, str]:
+        """Files of the given endings below a folder: stem relative to the folder -> path."""
+        if not os.path.isdir(folder):
+            root = self.data_root or "."
+            there = sorted(os.listdir(root)) if os.path.isdir(root) else None
+            found = f"it has {shorten(there, 8) or 'nothing'}" if there is not None else "there is no such folder"
+            raise FileNotFoundError(
+                expected(
+                    "data_root",
+                    f"a folder with {what} in '{os.path.relpath(folder, root)}'",
+                    f"'{root}': {found}",
+                    "Give the folder that holds leftImg8bit and gtFine (--data-root), or change `data_prefix`.",
+                )
+            )
+        stems: dict[str, str] = {}
+        others: list[str] = []
+        for path in _walk(folder):
+            name = os.path.relpath(path, folder)
+            suffix = next((suffix for suffix in suffixes if name.lower().endswith(suffix.lower())), None)
+            if suffix is None:
+                others.append(name)
+                continue
+            stem = name[: -len(suffix)]
+            if stem in stems:
+                raise ValueError(f"Expected one file for '{stem}', but got '{stems[stem]}' and '{path}'. Remove one.")
+            stems[stem] = path
+        if not stems:
+            raise FileNotFoundError(
+                f"Expected files '*{' or *'.join(suffixes)}' ({what}) in '{folder}', but found "
+                f"{len(others)} other files: {shorten(sorted(others), 3) or 'none'}. Set `img_suffix` or "
+                "`seg_map_suffix` to how the names end."
+            )
+        return stems
+
+    def _keep_cities(self, stems: dict[str, str]) -> dict[str, str]:
+        if self.cities is None:
+            return stems
+        present = sorted({Path(stem).parts[0] for stem in stems if len(Path(stem).parts) > 1})
+        for city in self.cities:
+            if city not in present:
+                raise ValueError(expected("cities", f"among {present}", repr(city), did_you_mean(city, present)))
+        return {stem: path for stem, path in stems.items() if Path(stem).parts[0] in self.cities}
+
+    def _report_unpaired(self, without_label: list[str], without_photo: list[str]) -> None:
+        parts = []
+        if without_label:
+            parts.append(f"{len(without_label)} photographs have no label ({shorten(without_label)})")
+        if without_photo:
+            parts.append(f"{len(without_photo)} labels have no photograph ({shorten(without_photo)})")
+        if not parts:
+            return
+        message = (
+            f"Expected every photograph in '{self.data_prefix['img_path']}' to have a label '*{self.seg_map_suffix}' "
+            f"in '{self.data_prefix['seg_map_path']}' and the reverse, but {' and '.join(parts)}."
+        )
+        if self.unpaired == "error":
+            raise ValueError(f"{message} Add the missing files, or set unpaired='skip'.")
+        print_log(f"{message} They are left out.", logger="current", level=logging.WARNING)
+
+
+def _walk(folder: str) -> Iterator[str]:
+    """All files below a folder; links to folders are followed, each real folder being entered once."""
+    seen: set[str] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in files:
+            if not name.startswith("."):
+                yield os.path.join(parent, name)

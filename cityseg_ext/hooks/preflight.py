@@ -1,0 +1,121 @@
+"""Mistakes that can be known before the first step are told before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner.base_loop import BaseLoop
+from mmseg.registry import HOOKS
+from torch import nn
+
+from cityseg_ext.checks import did_you_mean, expected
+
+
+@HOOKS.register_module()
+class PreflightHook(Hook):
+    """Connect validation loss and model, and check what would otherwise fail late or never.
+
+    * every metric with a ``bind`` method gets the decode head's losses;
+    * the number of classes of each head must be that of each data set;
+    * ``class_weight`` of each loss must have one value a class;
+    * each ``monitor`` and ``save_best`` must be a name that the evaluator will produce.
+
+    Raises:
+        ValueError: naming the config field, its value, and what would be right.
+    """
+
+    priority = "VERY_HIGH"
+
+    def before_run(self, runner) -> None:
+        """Run all checks that apply to the loops that exist."""
+        model = _unwrap(runner.model)
+        loops = [
+            loop for loop in (runner._train_loop, runner._val_loop, runner._test_loop) if isinstance(loop, BaseLoop)
+        ]
+        for loop in loops:
+            for name, head in _heads(model):
+                _check_classes(name, head, loop.dataloader.dataset)
+            for metric in getattr(getattr(loop, "evaluator", None), "metrics", ()):
+                if hasattr(metric, "bind"):
+                    metric.bind(_losses(_last(model.decode_head)))
+        if isinstance(runner._train_loop, BaseLoop):
+            _check_monitors(runner)
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    """The segmentor inside a distributed or a test-time-augmentation wrapper."""
+    while is_model_wrapper(model) or (hasattr(model, "module") and not hasattr(model, "decode_head")):
+        model = model.module
+    return model
+
+
+def _heads(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    for name in ("decode_head", "auxiliary_head"):
+        head = getattr(model, name, None)
+        for part in head if isinstance(head, nn.ModuleList) else [head]:
+            if part is not None:
+                yield name, part
+
+
+def _last(head: nn.Module) -> nn.Module:
+    return head[-1] if isinstance(head, nn.ModuleList) else head
+
+
+def _losses(head: nn.Module) -> list[nn.Module]:
+    loss = head.loss_decode
+    return list(loss) if isinstance(loss, nn.ModuleList) else [loss]
+
+
+def _check_classes(name: str, head: nn.Module, dataset) -> None:
+    classes = getattr(dataset, "metainfo", {}).get("classes")
+    if classes is None:
+        return
+    if head.num_classes != len(classes):
+        raise ValueError(
+            expected(
+                f"model.{name}.num_classes",
+                f"{len(classes)}, the number of classes of {type(dataset).__name__}",
+                head.num_classes,
+                f"Set it to {len(classes)}, or change the data set's `taxonomy`.",
+            )
+        )
+    for loss in _losses(head):
+        weights = getattr(loss, "class_weight", None)
+        if weights is not None and len(weights) != len(classes):
+            raise ValueError(
+                expected(
+                    f"model.{name}.loss_decode.class_weight",
+                    f"{len(classes)} weights, one a class",
+                    f"{len(weights)}",
+                    f"The classes are {', '.join(classes)}.",
+                )
+            )
+
+
+def _check_monitors(runner) -> None:
+    metrics: list[BaseMetric] = runner.val_loop.evaluator.metrics if runner._val_loop is not None else []
+    if not all(hasattr(metric, "metric_names") for metric in metrics):
+        return  # a foreign metric: what it will emit cannot be known before it has run
+    names = [name for metric in metrics for name in metric.metric_names()]
+    for field, monitor in _monitors(runner):
+        if monitor not in names:
+            near = did_you_mean(monitor, names)
+            cure = near if names else "Give the config a `val_dataloader`, `val_cfg` and `val_evaluator`."
+            raise ValueError(expected(field, f"one of {names}", repr(monitor), cure))
+
+
+def _monitors(runner) -> Iterator[tuple[str, str]]:
+    schedulers = runner.param_schedulers
+    for group in schedulers.values() if isinstance(schedulers, dict) else [schedulers or []]:
+        for scheduler in group:
+            if hasattr(scheduler, "monitor"):
+                yield f"param_scheduler.{type(scheduler).__name__}.monitor", scheduler.monitor
+    for hook in runner.hooks:
+        if isinstance(hook, EarlyStoppingHook):
+            yield "EarlyStoppingHook.monitor", hook.monitor
+        elif isinstance(hook, CheckpointHook) and hook.save_best:
+            chosen = [hook.save_best] if isinstance(hook.save_best, str) else hook.save_best
+            yield from (("CheckpointHook.save_best", name) for name in chosen if name != "auto")

@@ -1,0 +1,89 @@
+"""Predictions of a test run, as pictures and as class maps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import mmcv
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.hooks import Hook
+from mmseg.registry import HOOKS
+from mmseg.structures import SegDataSample
+
+from cityseg_ext.functional.panels import comparison_panel
+from cityseg_ext.labels import IGNORE_INDEX
+
+
+@HOOKS.register_module()
+class WritePredictionsHook(Hook):
+    """Write one file for **every** tested image, with folders and names kept.
+
+    Args:
+        show_dir: folder for panels photo | ground truth | prediction with a legend (PNG).
+        out_dir: folder for class maps (8-bit grey PNG of class indices), for ``tools/evaluate.py`` and others.
+    """
+
+    def __init__(self, show_dir: str | None = None, out_dir: str | None = None) -> None:
+        self.show_dir = show_dir
+        self.out_dir = out_dir
+        self.num_written = 0
+
+    def before_test(self, runner) -> None:
+        self.num_written = 0
+
+    def after_test_iter(
+        self, runner, batch_idx: int, data_batch=None, outputs: Sequence[SegDataSample] | None = None
+    ) -> None:
+        """Write the files of one batch."""
+        dataset = runner.test_dataloader.dataset
+        for sample in outputs or ():
+            name = _relative_name(sample.img_path, dataset)
+            pred = _indices(sample.pred_sem_seg.data)
+            if self.out_dir is not None:
+                _write(Path(self.out_dir, name), pred)
+            if self.show_dir is not None:
+                _write(Path(self.show_dir, name), self._panel(sample, pred, dataset.metainfo)[..., ::-1])
+            self.num_written += 1
+
+    def after_test(self, runner) -> None:
+        for what, folder in (("panels", self.show_dir), ("class maps", self.out_dir)):
+            if folder is not None:
+                runner.logger.info(f"Wrote {self.num_written} {what} to {folder}")
+
+    @staticmethod
+    def _panel(sample: SegDataSample, pred: np.ndarray, metainfo: dict) -> np.ndarray:
+        photo = mmcv.imread(sample.img_path, channel_order="rgb")
+        maps = {"prediction": pred}
+        if "gt_sem_seg" in sample:
+            truth = _indices(sample.gt_sem_seg.data)
+            maps = {"ground truth": truth, "prediction": pred, "wrong pixels, by true class": _errors(truth, pred)}
+        return comparison_panel(photo, maps, metainfo["classes"], metainfo["palette"])
+
+
+def _errors(truth: np.ndarray, pred: np.ndarray) -> np.ndarray:
+    """The truth where the prediction is wrong; black where it is right or void."""
+    return np.where(truth != pred, truth, np.uint8(IGNORE_INDEX))
+
+
+def _indices(data) -> np.ndarray:
+    return data.cpu().numpy().reshape(data.shape[-2:]).astype(np.uint8)
+
+
+def _relative_name(img_path: str, dataset: BaseDataset) -> str:
+    folder = (getattr(dataset, "data_prefix", None) or {}).get("img_path") or os.path.dirname(img_path)
+    name = os.path.relpath(img_path, folder)
+    if name.startswith(".."):
+        name = os.path.basename(img_path)
+    return str(Path(name).with_suffix(".png"))
+
+
+def _write(path: Path, picture: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done, data = cv2.imencode(".png", picture)
+    if not done:
+        raise ValueError(f"Expected a picture that can be written as PNG for '{path}', but got shape {picture.shape}.")
+    path.write_bytes(data.tobytes())

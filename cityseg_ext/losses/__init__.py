@@ -1,0 +1,5 @@
+"""Registered losses."""
+
+from .focal_dice import FocalDiceLoss
+
+__all__ = ["FocalDiceLoss"]

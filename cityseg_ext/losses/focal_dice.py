@@ -1,0 +1,146 @@
+"""The registered face of ``functional.focal_dice``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from cityseg_ext.checks import check_at_least, check_choice, expected
+from cityseg_ext.functional.focal_dice import (
+    ABSENT_POLICIES,
+    DICE_POOLS,
+    FocalDice,
+    FocalDiceSums,
+    focal_dice_from_sums,
+    focal_dice_sums,
+)
+from cityseg_ext.labels import IGNORE_INDEX
+
+
+@MODELS.register_module()
+class FocalDiceLoss(nn.Module):
+    """Weighted sum of a focal and a Dice loss on softmax logits; void pixels do nothing at all.
+
+    The definition, and what happens to absent classes, is in
+    :func:`~cityseg_ext.functional.focal_dice.focal_dice`. After each call :attr:`parts` holds both terms, which
+    ``LossPartsHook`` writes to the log as ``decode.focal`` and ``decode.dice``: names without "loss", because mmengine
+    adds up whatever is called so.
+
+    Args:
+        focal_weight: factor of the focal term, at least 0.
+        dice_weight: factor of the Dice term, at least 0.
+        gamma: focusing exponent of the focal term, at least 0.
+        class_weight: one weight a class, at least 0, or None.
+        ignore_index: the value of void pixels.
+        dice_pool: ``'batch'`` or ``'image'``.
+        absent: ``'skip'`` or ``'count'``.
+        smooth: smoothing constant of the Dice term in pixels, at least 0.
+        loss_weight: factor of the whole, as mmseg's losses have it (0.4 for auxiliary heads).
+        loss_name: the name in the log; must start with ``loss_``, or mmengine would not train on it.
+
+    Raises:
+        ValueError: if an option is out of range.
+
+    Example:
+        >>> loss = FocalDiceLoss(class_weight=[1.0, 2.0])
+        >>> loss(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4, dtype=torch.long)).ndim
+        0
+    """
+
+    def __init__(
+        self,
+        focal_weight: float = 1.5,
+        dice_weight: float = 1.0,
+        gamma: float = 2.0,
+        class_weight: Sequence[float] | None = None,
+        ignore_index: int = IGNORE_INDEX,
+        dice_pool: str = "batch",
+        absent: str = "skip",
+        smooth: float = 1.0,
+        loss_weight: float = 1.0,
+        loss_name: str = "loss_focaldice",
+    ) -> None:
+        super().__init__()
+        for name, value in (
+            ("focal_weight", focal_weight),
+            ("dice_weight", dice_weight),
+            ("gamma", gamma),
+            ("smooth", smooth),
+            ("loss_weight", loss_weight),
+        ):
+            check_at_least(name, value, 0)
+        check_choice("dice_pool", dice_pool, DICE_POOLS)
+        check_choice("absent", absent, ABSENT_POLICIES)
+        if not loss_name.startswith("loss_"):
+            raise ValueError(expected("loss_name", "a name that starts with 'loss_'", repr(loss_name)))
+        for index, weight in enumerate(() if class_weight is None else class_weight):
+            check_at_least(f"class_weight[{index}]", weight, 0)
+        self.focal_weight = focal_weight
+        self.dice_weight = dice_weight
+        self.gamma = gamma
+        self.ignore_index = ignore_index
+        self.dice_pool = dice_pool
+        self.absent = absent
+        self.smooth = smooth
+        self.loss_weight = loss_weight
+        self.loss_name = loss_name
+        # A buffer moves with the model; it is not saved, so that checkpoints keep mmseg's keys.
+        weights = None if class_weight is None else torch.tensor(list(class_weight), dtype=torch.float32)
+        self.register_buffer("class_weight", weights, persistent=False)
+        self.parts: dict[str, Tensor] = {}
+
+    def forward(
+        self, cls_score: Tensor, label: Tensor, weight: Tensor | None = None, ignore_index: int | None = None
+    ) -> Tensor:
+        """The loss of one batch.
+
+        Args:
+            cls_score: (N, C, H, W) logits.
+            label: (N, H, W) class indices, or ``ignore_index``.
+            weight: (N, H, W) weights of single pixels, as mmseg's pixel samplers give them.
+            ignore_index: what the decode head calls void; must agree with the loss.
+
+        Returns:
+            Scalar tensor.
+
+        Raises:
+            ValueError: if ``ignore_index`` disagrees, shapes do not fit, or a label is out of range.
+        """
+        if ignore_index is not None and ignore_index != self.ignore_index:
+            raise ValueError(expected("ignore_index", f"{self.ignore_index}, as FocalDiceLoss was given", ignore_index))
+        loss = self.from_sums(self.sums(cls_score, label, weight))
+        self.parts = {"focal": loss.focal.detach(), "dice": loss.dice.detach()}
+        return loss.total
+
+    def sums(self, cls_score: Tensor, label: Tensor, weight: Tensor | None = None) -> FocalDiceSums:
+        """The sums over pixels that the loss is made of; they add up over images, batches and ranks."""
+        return focal_dice_sums(
+            cls_score,
+            label,
+            gamma=self.gamma,
+            class_weight=self.class_weight,
+            ignore_index=self.ignore_index,
+            pixel_weight=weight,
+        )
+
+    def from_sums(self, sums: FocalDiceSums) -> FocalDice:
+        """The loss that follows from such sums."""
+        loss = focal_dice_from_sums(
+            sums,
+            focal_weight=self.focal_weight,
+            dice_weight=self.dice_weight,
+            class_weight=self.class_weight,
+            dice_pool=self.dice_pool,
+            absent=self.absent,
+            smooth=self.smooth,
+        )
+        return loss._replace(total=self.loss_weight * loss.total)
+
+    def extra_repr(self) -> str:
+        return (
+            f"focal_weight={self.focal_weight}, dice_weight={self.dice_weight}, gamma={self.gamma}, "
+            f"dice_pool={self.dice_pool!r}, absent={self.absent!r}, loss_weight={self.loss_weight}"
+        )

@@ -1,0 +1,5 @@
+"""Registered model parts."""
+
+from .tta import MeanProbabilityTTA
+
+__all__ = ["MeanProbabilityTTA"]

@@ -1,0 +1,21 @@
+# What every experiment shares.
+custom_imports = dict(imports=['cityseg_ext.plugin'], allow_failed_imports=False)
+default_scope = 'mmseg'
+env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(opencv_num_threads=0), dist_cfg=dict(backend='nccl'))
+randomness = dict(seed=0)
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=10),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='mDice', rule='greater'),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    # Ours: mistakes told before the first step, both loss terms in the log, a bar in a terminal.
+    preflight=dict(type='PreflightHook'),
+    loss_parts=dict(type='LossPartsHook'),
+    progress_bar=dict(type='ProgressBarHook'))
+vis_backends = [dict(type='LocalVisBackend')]
+visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')
+log_processor = dict(by_epoch=True)
+log_level = 'INFO'
+load_from = None
+resume = False

@@ -1,0 +1,70 @@
+"""What the scripts share: the checkout on the path, common options, errors in one line."""
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout runs without being installed
+# mmcv warns about compiled operators; nothing here needs any.
+warnings.filterwarnings("ignore", message="Fail to import ``MultiScaleDeformableAttention``")
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Options that `cityseg_ext.apis.load_config` and `select_device` understand."""
+    from mmengine.config import DictAction
+
+    parser.add_argument("--work-dir", help="where logs and checkpoints go (default: work_dirs/<config name>)")
+    parser.add_argument("--data-root", help="folder that holds leftImg8bit and gtFine (default: the config's)")
+    parser.add_argument(
+        "--image-size", nargs=2, type=int, metavar=("H", "W"), help="height and width that images are brought to"
+    )
+    parser.add_argument("--num-workers", type=int, help="data loading processes (default: the config's)")
+    parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="default: the best there is"
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="any config field, such as optim_wrapper.optimizer.lr=1e-4 or model.backbone.depth=18; written last",
+    )
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="job launcher")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load(args: argparse.Namespace, **options):
+    """The config that the common options describe; `options` are further arguments of `load_config`."""
+    from cityseg_ext.apis.config import load_config, select_device
+
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    select_device(args.device)
+    return load_config(
+        args.config,
+        work_dir=args.work_dir,
+        data_root=args.data_root,
+        image_size=None if args.image_size is None else tuple(args.image_size),
+        num_workers=args.num_workers,
+        launcher=args.launcher,
+        cfg_options=args.cfg_options,
+        **options,
+    )
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script's `main`; a user's mistake ends in one line and exit code 2, not in a traceback."""
+    try:
+        main()
+    except (ValueError, TypeError, OSError) as error:
+        if os.environ.get("CITYSEG_TRACEBACK"):
+            raise
+        message = str(error)
+        if "Original Traceback" in message:  # an error of a data loading process carries its traceback as text
+            message = message.rstrip().splitlines()[-1].partition(": ")[2]
+        print(f"error: {message}\n(CITYSEG_TRACEBACK=1 shows where)", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

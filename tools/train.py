@@ -1,0 +1,49 @@
+"""Train a segmentor.
+
+python tools/train.py configs/deeplabv3_focaldice.py --data-root data/cityscapes
+"""
+
+import argparse
+
+import _cli
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="config file, such as configs/deeplabv3_focaldice.py")
+    _cli.add_config_options(parser)
+    parser.add_argument("--batch-size", type=int, help="images a step on each process (default: the config's)")
+    parser.add_argument("--num-epochs", type=int, help="passes over the training set (default: the config's)")
+    parser.add_argument(
+        "--pretrained",
+        metavar="none|PATH",
+        help="'none' trains from scratch and releases frozen stages; a path or URL gives backbone weights",
+    )
+    parser.add_argument("--amp", action="store_true", help="mixed precision")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="go on from the latest checkpoint of the work dir, or from the one given",
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    from cityseg_ext.apis import train
+
+    cfg = _cli.load(
+        args,
+        batch_size=args.batch_size,
+        num_epochs=args.num_epochs,
+        pretrained=args.pretrained,
+        amp=args.amp,
+    )
+    result = train(cfg, args.resume)
+    print(f"Trained for {result.minutes:.1f} minutes. Checkpoint: {result.checkpoint}  Logs: {result.scalars.parent}")
+
+
+if __name__ == "__main__":
+    _cli.run(main)
