@@ -14,9 +14,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("checkpoint", help="checkpoint file; only tensors are read from it")
     _cli.add_config_options(parser)
     parser.add_argument("--show-dir", help="write a panel photo | ground truth | prediction for every image here")
-    parser.add_argument(
-        "--out", metavar="DIR", help="write a class map (8-bit PNG) for every image here"
-    )
+    parser.add_argument("--out", metavar="DIR", help="write a class map (8-bit PNG) for every image here")
     parser.add_argument("--tta", action="store_true", help="average the predictions of flipped copies too")
     return parser.parse_args()
 

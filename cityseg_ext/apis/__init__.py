@@ -2,7 +2,6 @@
 
 from .config import load_config
 from .runs import test, train
+from .synthetic_cityscapes import write_synthetic_cityscapes
 
-# from .synthetic import write_synthetic_cityscapes
-
-__all__ = ["load_config", "test", "train"]
+__all__ = ["load_config", "test", "train", "write_synthetic_cityscapes"]

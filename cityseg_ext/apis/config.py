@@ -167,10 +167,9 @@ def _set_pretrained(cfg: Config, pretrained: str) -> None:
     if pretrained != "none":
         if "://" not in pretrained and not Path(pretrained).is_file():
             raise FileNotFoundError(expected("pretrained", "'none', a file or a URL", repr(pretrained)))
-        cfg.model.pretrained = pretrained
+        cfg.model.backbone.init_cfg = dict(type="Pretrained", checkpoint=pretrained)
         return
-    cfg.model.pretrained = None
-    cfg.model.backbone.pop("init_cfg", None)
+    cfg.model.backbone.init_cfg = None
     message = "Training from scratch: no pretrained weights."
     if cfg.model.backbone.get("frozen_stages", -1) >= 0:
         cfg.model.backbone.frozen_stages = -1

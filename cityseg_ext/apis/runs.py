@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 import time
@@ -16,6 +17,8 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 from cityseg_ext.apis.checkpoint import load_weights, plain_types, read_checkpoint
 from cityseg_ext.checks import expected
+
+_RUN_NUMBERS = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -54,15 +57,15 @@ def train(cfg: Config, resume: str | None = None) -> TrainResult:
     check_work_dir(cfg.work_dir)
     _set_resume(cfg, resume)
     start = time.monotonic()
-    runner = Runner.from_cfg(cfg)
+    runner = _build_runner(cfg)
     try:
         runner.train()
     except URLError as error:
         raise FileNotFoundError(
             expected(
-                "model.pretrained",
+                "model.backbone.init_cfg.checkpoint",
                 "weights that can be downloaded",
-                f"{cfg.model.get('pretrained')!r}, and {error.reason}",
+                f"{(cfg.model.backbone.get('init_cfg') or {}).get('checkpoint')!r}, and {error.reason}",
                 "Give a local file with --pretrained PATH, or train from scratch with --pretrained none.",
             )
         ) from error
@@ -111,10 +114,16 @@ def test(
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = dict(**cfg.tta_model, module=cfg.model)
     cfg.load_from = None  # mmengine would load without checking that the weights fit
-    runner = Runner.from_cfg(cfg)
+    runner = _build_runner(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     load_weights(model.module if tta else model, checkpoint)
     return runner.test()
+
+
+def _build_runner(cfg: Config) -> Runner:
+    """A runner with a name of its own: mmengine shares logger and visualizer between runs of one name."""
+    cfg.setdefault("experiment_name", f"{Path(cfg.filename).stem}_{next(_RUN_NUMBERS)}")
+    return Runner.from_cfg(cfg)
 
 
 def check_work_dir(path: str) -> None:

@@ -16,10 +16,17 @@ class LossPartsHook(Hook):
 
     priority = "VERY_HIGH"  # before LoggerHook reads the values
 
+    def before_train(self, runner) -> None:
+        """Find the losses that have parts, and name them after their head."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self.losses = {
+            path.split(".")[0].removesuffix("_head").replace("auxiliary", "aux"): module
+            for path, module in model.named_modules()
+            if hasattr(module, "parts")
+        }
+
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Write the values of this iteration to the message hub."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        for path, module in model.named_modules():
-            head = path.split(".")[0].removesuffix("_head").replace("auxiliary", "aux")
-            for name, value in getattr(module, "parts", {}).items():
+        for head, loss in self.losses.items():
+            for name, value in loss.parts.items():
                 runner.message_hub.update_scalar(f"train/{head}.{name}", value.item())

@@ -14,7 +14,8 @@ default_hooks = dict(
     loss_parts=dict(type='LossPartsHook'),
     progress_bar=dict(type='ProgressBarHook'))
 vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')
+# Without a name it gets the run's own: several runs in one process then write to their own folders.
+visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends)
 log_processor = dict(by_epoch=True)
 log_level = 'INFO'
 load_from = None

@@ -12,10 +12,10 @@ data_preprocessor = dict(
 model = dict(
     type='EncoderDecoder',
     data_preprocessor=data_preprocessor,
-    # ImageNet weights; `--pretrained none` trains from scratch.
-    pretrained='open-mmlab://resnet50_v1c',
     backbone=dict(
         type='ResNetV1c',
+        # ImageNet weights; `--pretrained none` trains from scratch.
+        init_cfg=dict(type='Pretrained', checkpoint='open-mmlab://resnet50_v1c'),
         depth=50,
         num_stages=4,
         out_indices=(0, 1, 2, 3),

@@ -1,0 +1,78 @@
+import os
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+from torch import nn
+
+from cityseg_ext.apis.checkpoint import load_weights, read_checkpoint
+
+
+def model(out=2):
+    torch.manual_seed(out)
+    return nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, out, 1))
+
+
+def test_weights_of_mmengine_checkpoints_load(tmp_path):
+    path = str(tmp_path / "epoch_1.pth")
+    source = model()
+    extras = dict(meta=dict(epoch=np.float64(1.5)), message_hub=dict(log=HistoryBuffer([1, 2], [1, 1])))
+    torch.save(dict(state_dict={f"module.{key}": value for key, value in source.state_dict().items()}, **extras), path)
+    target = model(2)
+    nn.init.zeros_(target[0].weight)
+    load_weights(target, path)
+    for key, value in source.state_dict().items():
+        torch.testing.assert_close(target.state_dict()[key], value)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    path = str(tmp_path / "other.pth")
+    torch.save(dict(state_dict=model(5).state_dict()), path)
+    with pytest.raises(ValueError, match=r"other.pth.*2 have other shapes \(1.bias \(5,\) instead of \(2,\)"):
+        load_weights(model(2), path)
+    torch.save(dict(state_dict={"0.weight": torch.zeros(4, 3, 1, 1), "x": torch.zeros(1)}), path)
+    with pytest.raises(ValueError, match=r"3 weights are missing \(0.bias.*1 are unknown \(x\)"):
+        load_weights(model(2), path)
+
+
+class Payload:
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+class Getattr:
+    """What an allow-listed getattr would give: the module behind a class."""
+
+    def __reduce__(self):
+        return getattr, (HistoryBuffer, "__init__")
+
+
+@pytest.mark.parametrize("payload", ["system", "getattr"])
+def test_a_payload_does_not_run(tmp_path, payload):
+    path, mark = str(tmp_path / "evil.pth"), tmp_path / "ran"
+    evil = Payload(f"touch {mark}") if payload == "system" else Getattr()
+    torch.save(dict(state_dict=model().state_dict(), meta=evil), path)
+    with pytest.raises(ValueError, match="evil.pth.*nothing was loaded.*can run code"):
+        load_weights(model(), path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"not a checkpoint", None])
+def test_broken_files_are_named(tmp_path, data):
+    path = tmp_path / "broken.pth"
+    torch.save(dict(state_dict=model().state_dict()), path)
+    path.write_bytes(path.read_bytes()[:500] if data is None else data)
+    with pytest.raises(ValueError, match="broken.pth"):
+        read_checkpoint(str(path))
+
+
+def test_missing_and_empty(tmp_path):
+    with pytest.raises(FileNotFoundError, match="`checkpoint` to be an existing file, but got 'no.pth'"):
+        load_weights(model(), "no.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(ValueError, match="'state_dict' of tensors, but got a list"):
+        load_weights(model(), str(tmp_path / "list.pth"))

@@ -1,0 +1,106 @@
+import pytest
+from mmengine.config import Config
+
+from cityseg_ext.apis.config import load_config, select_device
+
+CONFIG = "configs/deeplabv3_focaldice.py"
+
+
+@pytest.fixture(autouse=True)
+def _in_the_checkout(monkeypatch):
+    from conftest import ROOT
+
+    monkeypatch.chdir(ROOT)
+
+
+def transforms(pipeline):
+    return {transform["type"]: transform for transform in pipeline}
+
+
+def test_without_options_the_config_is_as_written():
+    cfg = load_config(CONFIG)
+    plain = Config.fromfile(CONFIG)
+    assert cfg.work_dir == "work_dirs/deeplabv3_focaldice"
+    for name in ("model", "train_dataloader", "val_dataloader", "optim_wrapper", "param_scheduler", "train_cfg"):
+        assert cfg[name] == plain[name]
+
+
+def test_the_recipe_is_that_of_the_project_it_replaces():
+    cfg = load_config(CONFIG)
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ("AdamW", 5e-4, 1e-3)
+    assert cfg.param_scheduler[0].type == "LinearLR"
+    plateau = cfg.param_scheduler[1]
+    assert (plateau.type, plateau.monitor) == ("ReduceOnPlateauLR", "val/loss")
+    assert (plateau.factor, plateau.patience) == (0.5, 3)
+    assert cfg.train_dataloader.batch_size == 32 and cfg.model.backbone.frozen_stages >= 1
+    loss = cfg.model.decode_head.loss_decode
+    assert (loss.type, loss.focal_weight, loss.dice_weight) == ("FocalDiceLoss", 1.5, 1.0)
+    assert cfg.model.backbone.init_cfg == dict(type="Pretrained", checkpoint="open-mmlab://resnet50_v1c")
+
+
+def test_the_baseline_differs_in_the_loss_only():
+    ours, baseline = Config.fromfile(CONFIG), Config.fromfile("configs/deeplabv3_ce.py")
+    for cfg in (ours, baseline):
+        del cfg.model.decode_head["loss_decode"], cfg.model.auxiliary_head["loss_decode"]
+    assert ours.to_dict() == baseline.to_dict()
+
+
+def test_options_reach_every_place():
+    cfg = load_config(
+        CONFIG, data_root="d", image_size=(96, 160), batch_size=3, num_epochs=7, num_workers=0, work_dir="w"
+    )
+    loaders = [cfg[name] for name in ("train_dataloader", "val_dataloader", "test_dataloader")]
+    assert {loader.dataset.data_root for loader in loaders} == {"d"}
+    assert all(loader.num_workers == 0 and not loader.persistent_workers for loader in loaders)
+    train = transforms(cfg.train_dataloader.dataset.pipeline)
+    assert train["RandomCrop"]["crop_size"] == (96, 160) and train["RandomResize"]["scale"] == (160, 96)
+    for pipeline in (cfg.val_dataloader.dataset.pipeline, cfg.test_dataloader.dataset.pipeline, cfg.test_pipeline):
+        assert transforms(pipeline)["Resize"]["scale"] == (160, 96)
+    assert cfg.tta_pipeline[1].transforms[0][0].scale == (160, 96)
+    assert cfg.model.data_preprocessor.size == (96, 160)
+    assert cfg.train_dataloader.batch_size == 3 and cfg.train_cfg.max_epochs == 7 and cfg.work_dir == "w"
+
+
+def test_from_scratch_releases_frozen_stages():
+    cfg = load_config(CONFIG, pretrained="none")
+    assert cfg.model.backbone.init_cfg is None and cfg.model.backbone.frozen_stages == -1
+    assert load_config(CONFIG).model.backbone.frozen_stages >= 1
+
+
+def test_own_weights(tmp_path):
+    (tmp_path / "r50.pth").write_text("")
+    cfg = load_config(CONFIG, pretrained=str(tmp_path / "r50.pth"))
+    assert cfg.model.backbone.init_cfg.checkpoint == str(tmp_path / "r50.pth")
+    assert cfg.model.backbone.frozen_stages >= 1
+
+
+def test_cfg_options_are_written_last():
+    cfg = load_config(CONFIG, batch_size=3, cfg_options={"train_dataloader.batch_size": 5})
+    assert cfg.train_dataloader.batch_size == 5
+
+
+def test_amp():
+    assert load_config(CONFIG, amp=True).optim_wrapper.type == "AmpOptimWrapper"
+
+
+def test_mistakes_are_named():
+    with pytest.raises(FileNotFoundError, match=r"'configs/nothing.py'.*deeplabv3_focaldice.py"):
+        load_config("configs/nothing.py")
+    with pytest.raises(FileNotFoundError, match="`pretrained`.*'resnet.pth'"):
+        load_config(CONFIG, pretrained="resnet.pth")
+    for option, value in (("batch_size", 0), ("num_epochs", 0), ("num_workers", -1), ("image_size", (0, 5))):
+        with pytest.raises(ValueError, match=f"`{option}` to be at least"):
+            load_config(CONFIG, **{option: value})
+
+
+def test_devices(monkeypatch):
+    import mmengine.device.utils as utils
+
+    monkeypatch.setattr(utils, "DEVICE", utils.DEVICE)
+    assert select_device("cpu") == utils.get_device() == "cpu"
+    with pytest.raises(ValueError, match="`device` to be one of .*'gpu'"):
+        select_device("gpu")
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"one that this machine has \(cpu.*'mps'"):
+        select_device("mps")

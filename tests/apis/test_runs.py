@@ -1,0 +1,183 @@
+"""Training and testing in this process, on a model of a few thousand weights."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from cityseg_ext.apis.config import load_config
+from cityseg_ext.apis.curves import plot_curves, read_scalars
+from cityseg_ext.apis.runs import test as run_test
+from cityseg_ext.apis.runs import train
+
+TINY = {
+    "model.backbone.base_channels": 8,
+    "model.backbone.stem_channels": 8,
+    "model.decode_head.in_channels": 64,
+    "model.decode_head.channels": 8,
+    "model.auxiliary_head.in_channels": 32,
+    "model.auxiliary_head.channels": 8,
+    "default_hooks.logger.interval": 1,
+}
+
+
+@pytest.fixture
+def config(tiny_city, tmp_path, monkeypatch):
+    from conftest import ROOT
+
+    monkeypatch.chdir(ROOT)
+
+    def make(name="deeplabv3_r18_focaldice", epochs=1, **options):
+        return load_config(
+            f"configs/{name}.py",
+            data_root=str(tiny_city),
+            work_dir=str(tmp_path / "work"),
+            image_size=(64, 128),
+            batch_size=2,
+            num_epochs=epochs,
+            num_workers=0,
+            cfg_options=TINY | options,
+        )
+
+    return make
+
+
+def validation_lines(result):
+    return [line for line in map(json.loads, result.scalars.read_text().splitlines()) if "mDice" in line]
+
+
+def test_train_resume_and_test(config, tmp_path):
+    first = train(config())
+    assert first.checkpoint.is_file() and first.scalars.is_file()
+    (line,) = validation_lines(first)
+    assert math.isfinite(line["val/loss"]) and 0 <= line["mDice"] <= 1
+    assert line["val/loss"] == pytest.approx(1.5 * line["val/focal"] + line["val/dice"], rel=1e-6)
+
+    metrics = run_test(config(), str(first.checkpoint), str(tmp_path / "show"), str(tmp_path / "out"))
+    for name in ("mDice", "mIoU", "aAcc", "val/loss"):
+        assert metrics[name] == pytest.approx(line[name], rel=1e-6)
+    names = {f"synth/synth_000000_{index:06d}_leftImg8bit.png" for index in range(3)}
+    for folder in ("show", "out"):
+        found = {str(path.relative_to(tmp_path / folder)) for path in (tmp_path / folder).rglob("*.*")}
+        assert found == names
+
+    second = train(config(epochs=2), resume="auto")
+    (line,) = validation_lines(second)
+    assert line["step"] == 2
+
+
+def test_both_terms_are_logged_and_counted_once(config):
+    result = train(config())
+    for line in map(json.loads, result.scalars.read_text().splitlines()):
+        if "decode.loss_focaldice" in line:
+            assert line["loss"] == pytest.approx(line["decode.loss_focaldice"] + line["aux.loss_focaldice"], rel=1e-5)
+            decode = 1.5 * line["decode.focal"] + line["decode.dice"]
+            assert line["decode.loss_focaldice"] == pytest.approx(decode, rel=1e-5)
+            aux = 0.4 * (1.5 * line["aux.focal"] + line["aux.dice"])
+            assert line["aux.loss_focaldice"] == pytest.approx(aux, rel=1e-5)
+            break
+    else:
+        raise AssertionError("no training line in the log")
+
+
+def test_the_baseline_has_a_validation_loss_too(config):
+    (line,) = validation_lines(train(config("deeplabv3_r18_ce")))
+    assert math.isfinite(line["val/loss"]) and "val/dice" not in line
+
+
+def test_the_plateau_follows_the_validation_loss(config):
+    # Nothing improves by half at this learning rate, so that patience 0 halves it after the second validation.
+    options = {"optim_wrapper.optimizer.lr": 1e-12, "param_scheduler.1.patience": 0, "param_scheduler.1.eps": 0}
+    options["param_scheduler.1.threshold"] = 0.5
+    result = train(config(epochs=3, **options))
+    rates = [line["lr"] for line in map(json.loads, result.scalars.read_text().splitlines()) if "lr" in line]
+    assert rates[-1] == pytest.approx(0.5 * 1e-12)
+
+
+def test_tta_merges_the_flipped_copy(config):
+    result = train(config())
+    plain = run_test(config(), str(result.checkpoint))
+    flipped = run_test(config(), str(result.checkpoint), tta=True)
+    assert set(flipped) >= {"mDice", "val/loss"} and flipped["val/loss"] != plain["val/loss"]
+
+
+def test_curves(config, tmp_path):
+    result = train(config(epochs=2))
+    series = read_scalars(result.scalars)
+    assert [step for step, _ in series["val/loss"]] == [2.0, 4.0]
+    assert plot_curves(result.scalars, tmp_path / "pictures" / "curves.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"param_scheduler.1.monitor": "val/los"}, r"monitor` to be one of \['mDice'.*'val/los'\. Did.* 'val/loss'"),
+        ({"default_hooks.checkpoint.save_best": "mDise"}, "save_best` to be one of .*Did you mean 'mDice'"),
+        (
+            {"custom_hooks": [dict(type="EarlyStoppingHook", monitor="val/lss", rule="less")]},
+            "EarlyStoppingHook.monitor` .*'val/lss'",
+        ),
+        ({"model.decode_head.num_classes": 18}, r"model.decode_head.num_classes` to be 19.*but got 18.*Set it to 19"),
+        ({"model.auxiliary_head.num_classes": 18}, "model.auxiliary_head.num_classes` to be 19"),
+        (
+            {"model.decode_head.loss_decode.class_weight": [1.0, 2.0]},
+            r"loss_decode.class_weight` to be 19 weights, one a class, but got 2\. The classes are road, ",
+        ),
+        ({"train_dataloader.dataset.taxonomy": "cityscapes29"}, "num_classes` to be 29.*but got 19"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_mistakes_are_told_before_the_first_step(config, monkeypatch, options, message):
+    monkeypatch.setattr("mmengine.runner.loops.EpochBasedTrainLoop.run_iter", lambda *_: pytest.fail("a step was made"))
+    with pytest.raises(ValueError, match=message):
+        train(config(**options))
+
+
+def test_early_stopping_on_the_validation_loss(config):
+    hook = dict(type="EarlyStoppingHook", monitor="val/loss", rule="less", patience=1, min_delta=1e9)
+    result = train(config(epochs=5, custom_hooks=[hook]))
+    assert 1 <= len(validation_lines(result)) < 5
+
+
+def test_weights_that_cannot_be_fetched(config, monkeypatch):
+    from urllib.error import URLError
+
+    def offline(*_, **__):
+        raise URLError("no network")
+
+    monkeypatch.setattr("mmengine.runner.checkpoint.load_url", offline)
+    weights = dict(_delete_=True, type="Pretrained", checkpoint="open-mmlab://resnet50_v1c")
+    with pytest.raises(FileNotFoundError, match=r"open-mmlab://resnet50_v1c', and no network.*--pretrained none"):
+        train(config(**{"model.backbone.init_cfg": weights}))
+
+
+def test_a_work_dir_that_cannot_be_written(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    cfg = config()
+    cfg.work_dir = str(tmp_path / "file" / "work")
+    with pytest.raises(OSError, match="`work_dir` to be a folder that can be written, but got .*file/work"):
+        train(cfg)
+
+
+def test_a_checkpoint_of_another_model(config, tmp_path):
+    torch.save(dict(state_dict={"decode_head.conv_seg.weight": torch.zeros(29, 8, 1, 1)}), tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"other.pth.*weights are missing.*\(29, 8, 1, 1\) instead of \(19, 8, 1, 1\)"):
+        run_test(config(), str(tmp_path / "other.pth"))
+
+
+@pytest.mark.parametrize("resume", ["nowhere.pth"])
+def test_resume_from_nothing(config, resume):
+    with pytest.raises(FileNotFoundError, match="`resume` to be an existing file, but got 'nowhere.pth'"):
+        train(config(), resume=resume)
+
+
+def test_29_classes_from_label_ids(config):
+    options = {
+        f"{name}.dataset.{key}": value
+        for name in ("train_dataloader", "val_dataloader", "test_dataloader")
+        for key, value in (("source", "label_ids"), ("taxonomy", "cityscapes29"))
+    }
+    options |= {"model.decode_head.num_classes": 29, "model.auxiliary_head.num_classes": 29}
+    (line,) = validation_lines(train(config(**options)))
+    assert "IoU/road" in line

@@ -1,0 +1,38 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `import reference`
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def camvid():
+    """Real photographs with labels; not part of the project."""
+    folder = SHARED / "camvid_cityscapes"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there: this test needs real photographs")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_city(tmp_path_factory):
+    """A synthetic Cityscapes tree: 4 train and 3 val scenes of 64x128."""
+    from cityseg_ext.apis.synthetic_cityscapes import write_synthetic_cityscapes
+
+    return write_synthetic_cityscapes(tmp_path_factory.mktemp("data") / "tiny", train=4, val=3, height=64, width=128)
+
+
+@pytest.fixture(autouse=True)
+def _registered():
+    """Everything is registered, and registries look names up in mmseg's scope, as in a run."""
+    try:
+        from mmengine.registry import init_default_scope
+    except ImportError:  # the pure rooms are tested without OpenMMLab too
+        return
+    import cityseg_ext.plugin  # noqa: F401
+
+    init_default_scope("mmseg")

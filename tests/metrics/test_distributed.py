@@ -1,0 +1,78 @@
+"""The same numbers to the last bit from one, two and three processes."""
+
+import os
+import pickle
+import socket
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from mmengine.dataset import DefaultSampler
+
+NUM_CLASSES = 4
+
+
+def images(count):
+    generator = torch.Generator().manual_seed(0)
+    for index in range(count):
+        shape = (5 + index, 8 - index % 3)
+        logits = torch.randn(NUM_CLASSES, *shape, generator=generator)
+        target = torch.randint(0, NUM_CLASSES, shape, generator=generator)
+        target[0] = 255
+        yield dict(
+            img_path=f"{index}.png",
+            seg_logits=dict(data=logits),
+            pred_sem_seg=dict(data=logits.argmax(0, keepdim=True)),
+            gt_sem_seg=dict(data=target[None]),
+        )
+
+
+def evaluate(rank, world_size, count, port, folder):
+    os.chdir(folder)
+    if world_size > 1:
+        dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size)
+    from mmengine.registry import init_default_scope
+    from mmseg.registry import METRICS, MODELS
+
+    import cityseg_ext.plugin  # noqa: F401
+
+    init_default_scope("mmseg")
+    dice = METRICS.build(dict(type="DiceMetric", table=False))
+    dice.dataset_meta = dict(classes=["a", "b", "c", "d"])
+    loss = METRICS.build(dict(type="ValidationLoss"))
+    losses = dict(type="FocalDiceLoss"), dict(type="CrossEntropyLoss", avg_non_ignore=True)
+    loss.bind([MODELS.build(config) for config in losses])
+    samples = list(images(count))
+    for index in DefaultSampler(samples, shuffle=False):  # pads the last round by repeating samples
+        for metric in (dice, loss):
+            metric.process(None, [samples[index]])
+    result = dice.evaluate(count) | loss.evaluate(count)
+    with open(f"{world_size}-{rank}.pkl", "wb") as file:
+        pickle.dump(result, file)
+    if world_size > 1:
+        dist.destroy_process_group()
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+@pytest.mark.parametrize("count", [5, 7])
+def test_ranks_do_not_matter(count, tmp_path):
+    results = []
+    for world_size in (1, 2, 3):
+        if world_size == 1:
+            directory = os.getcwd()
+            evaluate(0, 1, count, 0, tmp_path)
+            os.chdir(directory)
+        else:
+            mp.start_processes(
+                evaluate, (world_size, count, free_port(), tmp_path), nprocs=world_size, start_method="spawn"
+            )
+        for rank in range(world_size):
+            results.append(pickle.loads((tmp_path / f"{world_size}-{rank}.pkl").read_bytes()))
+    assert {"mDice", "mIoU", "val/loss", "val/dice"} <= set(results[0])
+    assert all(result == results[0] for result in results)

@@ -1,0 +1,108 @@
+"""The import law of the rooms, read from the syntax tree."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from cityseg_ext.labels import LABELS
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "cityseg_ext"
+FILES = sorted(PACKAGE.rglob("*.py"))
+REGISTERED = {"datasets", "transforms", "losses", "metrics", "hooks", "models"}
+PURE_LIBRARIES = {"numpy", "torch", "scipy", "cv2"}
+FRAMEWORK = {"mmengine", "mmcv", "mmseg"}
+STDLIB = __import__("sys").stdlib_module_names
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).parts
+    return parts[0] if len(parts) > 1 else parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    """Absolute names of everything that a file imports, anywhere in it."""
+    found = set()
+    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(filter(None, (base, node.module)))
+            found |= {f"{module}.{alias.name}" for alias in node.names} | {module}
+    return found
+
+
+def own_rooms(path: Path) -> set[str]:
+    names = (name.split(".") for name in imports_of(path))
+    return {name[1] for name in names if name[0] == "cityseg_ext" and len(name) > 1} - {room_of(path)}
+
+
+def libraries(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imports_of(path)} - set(STDLIB) - {"cityseg_ext"}
+
+
+def allowed(room: str) -> tuple[set[str], set[str] | None]:
+    """Rooms and libraries that a room may import; None stands for any library."""
+    pure = {"labels", "checks"}
+    if room in pure | {"__init__"}:
+        return pure - {room}, set()
+    if room == "functional":
+        return pure, PURE_LIBRARIES
+    if room in REGISTERED:
+        return pure | {"functional"}, PURE_LIBRARIES | FRAMEWORK | {"PIL", "prettytable", "rich"}
+    if room == "plugin":
+        return REGISTERED, set()
+    return pure | {"functional", "plugin"} | REGISTERED, None
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path):
+    rooms, allowed_libraries = allowed(room_of(path))
+    assert own_rooms(path) <= rooms
+    if allowed_libraries is not None:
+        assert libraries(path) <= allowed_libraries
+
+
+def test_the_law_is_not_vacuous():
+    assert own_rooms(PACKAGE / "losses" / "focal_dice.py") == {"checks", "functional", "labels"}
+    assert "mmseg" in libraries(PACKAGE / "metrics" / "dice.py")
+
+
+def test_no_compiled_operators_are_imported():
+    for path in FILES:
+        assert not any(name.startswith(("mmcv.ops", "torchvision")) for name in imports_of(path)), path
+
+
+def test_facts_about_cityscapes_stand_in_labels_only():
+    colors = {label.color for label in LABELS} - {(0, 0, 0)}
+    for path in FILES:
+        if path == PACKAGE / "labels.py":
+            continue
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Tuple) and len(node.elts) == 3:
+                values = tuple(part.value for part in node.elts if isinstance(part, ast.Constant))
+                assert values not in colors, f"{path}:{node.lineno}"
+            if isinstance(node, ast.Constant) and node.value in (19, 29) and type(node.value) is int:
+                raise AssertionError(f"a number of classes in {path}:{node.lineno}")
+
+
+def test_names_and_sizes():
+    for path in FILES:
+        text = path.read_text()
+        assert not re.search(r"TODO(?!\(#\d+\))", text), path
+        if path.name != "labels.py":
+            assert len(text.splitlines()) <= 260, path
+    for path in sorted((ROOT / "tools").glob("*.py")):
+        assert len(path.read_text().splitlines()) <= 150, path
+
+
+def test_checkpoints_are_never_read_unsafely():
+    for path in [*FILES, *(ROOT / "tools").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "pickle.load", "pickle.loads"):
+                assert "weights_only=True" in ast.unparse(node), path

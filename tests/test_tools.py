@@ -1,0 +1,101 @@
+"""The command lines, as a user runs them."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+SMALL = [
+    *("--image-size", "64", "128", "--num-workers", "0", "--device", "cpu", "--cfg-options"),
+    *("model.backbone.base_channels=8", "model.backbone.stem_channels=8"),
+    *("model.decode_head.in_channels=64", "model.decode_head.channels=8"),
+    *("model.auxiliary_head.in_channels=32", "model.auxiliary_head.channels=8"),
+]
+CONFIG = "configs/deeplabv3_r18_focaldice.py"
+
+
+def run(script, *options, cwd=ROOT, **environment):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "tools" / script), *map(str, options)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        timeout=300,
+    )
+
+
+def error_of(process):
+    assert process.returncode == 2, process.stderr
+    return process.stderr.strip().splitlines()[-2]
+
+
+@pytest.mark.parametrize("script", ["train.py", "test.py"])
+def test_help_explains(script):
+    process = run(script, "--help")
+    assert process.returncode == 0
+    for option in ("--data-root", "--image-size", "--device", "--cfg-options", "--launcher", "--work-dir"):
+        assert option in process.stdout
+
+
+def test_train_then_test(tiny_city, tmp_path):
+    work = tmp_path / "work dir"
+    process = run(
+        *("train.py", CONFIG, "--data-root", tiny_city, "--work-dir", work, "--batch-size", "2", "--num-epochs", "1"),
+        *SMALL,
+    )
+    assert process.returncode == 0, process.stderr
+    last = process.stdout.strip().splitlines()[-1]
+    assert last.startswith("Trained for") and str(work) in last
+    (checkpoint,) = work.glob("best_mDice*.pth")
+    process = run(
+        *("test.py", CONFIG, checkpoint, "--data-root", tiny_city, "--work-dir", work),
+        *("--show-dir", tmp_path / "show", "--tta", *SMALL),
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.strip().splitlines()[-1].startswith("mDice ")
+    assert len(list((tmp_path / "show").rglob("*.png"))) == 3
+
+
+def test_mistakes_end_in_one_line(tiny_city, tmp_path):
+    message = error_of(run("train.py", CONFIG, "--data-root", tmp_path / "nowhere", "--work-dir", tmp_path / "w"))
+    assert message.startswith("error: Expected `data_root`") and "nowhere" in message
+    message = error_of(run("train.py", "configs/none.py"))
+    assert "configs/none.py" in message
+    message = error_of(run("test.py", CONFIG, tmp_path / "no.pth", "--data-root", tiny_city, "--work-dir", tmp_path))
+    assert "no.pth" in message
+
+
+def test_errors_of_loader_processes_are_short_too(tiny_city, tmp_path):
+    import shutil
+
+    city = shutil.copytree(tiny_city, tmp_path / "city")
+    photo = sorted((city / "leftImg8bit/train/synth").iterdir())[1]
+    photo.write_bytes(photo.read_bytes()[:100])
+    message = error_of(
+        run(
+            *("train.py", CONFIG, "--data-root", city, "--work-dir", tmp_path / "w", "--batch-size", "4"),
+            *(["1" if option == "0" else option for option in SMALL]),
+        )
+    )
+    assert message.startswith("error: Expected file") and photo.name in message
+
+
+def test_quickstart_does_the_whole_job_and_reuses_it(tmp_path):
+    options = [
+        *("quickstart.py", "--data-root", tmp_path / "data", "--work-dir", tmp_path / "work", "--num-epochs", "1"),
+        *("--num-train", "8", "--num-val", "2", *SMALL),
+    ]
+    first = run(*options)
+    assert first.returncode == 0, first.stderr
+    for text in ("mDice", "mIoU", "pixel accuracy", "val loss", "minutes"):
+        assert text in first.stdout
+    assert (tmp_path / "work" / "curves.png").is_file()
+    assert len(list((tmp_path / "work" / "panels").rglob("*.png"))) == 2
+    (checkpoint,) = (tmp_path / "work").glob("best*.pth")
+    before = checkpoint.stat().st_mtime_ns
+    second = run(*options)
+    assert second.returncode == 0 and checkpoint.stat().st_mtime_ns == before
+    assert second.stdout.splitlines()[-8:] == first.stdout.splitlines()[-8:]
