@@ -5,7 +5,7 @@ _base_ = [
     '_base_/schedules/adamw_plateau.py',
     '_base_/runtime.py',
 ]
-# Stem and first two stages keep their ImageNet weights: faster, and 2975 images do not improve them.
+# Stem and first two stages keep their ImageNet weights, as in the project that this one replaces: less to compute.
 model = dict(backbone=dict(frozen_stages=2))
-# Batch 32 gives BatchNorm and the pooled Dice enough pixels of rare classes.
+# Batch 32: BatchNorm and the pooled Dice then see pixels of rare classes in most steps.
 train_dataloader = dict(batch_size=32)

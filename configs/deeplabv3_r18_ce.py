@@ -5,7 +5,7 @@ _base_ = [
     '_base_/schedules/adamw_plateau.py',
     '_base_/runtime.py',
 ]
-# Two workers keep up with a network of this size.
+# A laptop has few cores.
 train_dataloader = dict(batch_size=8, num_workers=2)
 val_dataloader = dict(num_workers=2)
 test_dataloader = dict(num_workers=2)

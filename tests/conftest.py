@@ -3,9 +3,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # for `import reference`
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # for `import reference`, and for processes that tests start elsewhere
 SHARED = ROOT.parent / "shared"
 
 

@@ -46,9 +46,9 @@ def read_checkpoint(path: str) -> object:
     Raises:
         ValueError: if it holds other objects (they are not built), or cannot be read.
     """
+    allow_plain_types()
     try:
-        with torch.serialization.safe_globals(plain_types()):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
         found = f"'{named[1]}'" if named else "other objects or damaged data"
@@ -66,11 +66,14 @@ def read_checkpoint(path: str) -> object:
         ) from error
 
 
-def plain_types() -> list:
-    """What mmengine's own checkpoints are made of besides tensors; none of it can run code when it is built."""
+def allow_plain_types() -> None:
+    """Let PyTorch read what mmengine's own checkpoints are made of besides tensors.
+
+    None of it can run code when it is built. mmengine 0.10.7 cannot read its own checkpoints without.
+    """
     core = getattr(np, "_core", None) or np.core
     scalars = [type(np.dtype(kind)) for kind in ("float32", "float64", "int32", "int64", "uint32", "uint8", "bool")]
-    return [
+    types = [
         HistoryBuffer,
         # A history names its four methods through getattr; only these are given, never getattr itself.
         (_history_method, "builtins.getattr"),
@@ -80,6 +83,7 @@ def plain_types() -> list:
         core.multiarray.scalar,
         *scalars,
     ]
+    torch.serialization.add_safe_globals(types)
 
 
 def _history_method(owner: object, name: str) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -15,10 +16,11 @@ from cityseg_ext.checks import file_problem
 
 Series = dict[str, list[tuple[float, float]]]
 
-_PANELS = (
-    ("Loss", ("loss", "val/loss")),
-    ("Scores on the validation set", ("mDice", "mIoU", "aAcc")),
-    ("Learning rate", ("lr",)),
+# Title, and series with their names in the legend; a name that ends in * stands for all that begin so.
+_PANELS: tuple[tuple[str, dict[str, str]], ...] = (
+    ("Loss of the decode head", {"decode.loss_*": "training", "val/loss": "validation"}),
+    ("Scores on the validation set", {"mDice": "mDice", "mIoU": "mIoU", "aAcc": "pixel accuracy"}),
+    ("Learning rate", {"lr": "learning rate"}),
 )
 
 
@@ -38,10 +40,10 @@ def plot_curves(scalars: Path | str, picture: Path | str) -> Path:
     series = read_scalars(scalars)
     figure, axes = plt.subplots(1, len(_PANELS), figsize=(4.2 * len(_PANELS), 3.2), layout="constrained")
     for axis, (title, names) in zip(axes, _PANELS, strict=True):
-        for name in names:
-            if name in series:
+        for pattern, legend in names.items():
+            for name in fnmatch.filter(series, pattern):
                 marker = "o" if len(series[name]) < 30 else ""
-                axis.plot(*zip(*series[name], strict=True), label=name, marker=marker, markersize=3)
+                axis.plot(*zip(*series[name], strict=True), label=legend, marker=marker, markersize=3)
         axis.set(title=title, xlabel="step")
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)

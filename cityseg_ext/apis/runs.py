@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 
-import torch
 from mmengine.config import Config
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from cityseg_ext.apis.checkpoint import load_weights, plain_types, read_checkpoint
+from cityseg_ext.apis.checkpoint import allow_plain_types, load_weights, read_checkpoint
 from cityseg_ext.checks import expected
 
 _RUN_NUMBERS = itertools.count(1)
@@ -143,7 +142,7 @@ def check_work_dir(path: str) -> None:
 
 
 def _set_resume(cfg: Config, resume: str | None) -> None:
-    torch.serialization.add_safe_globals(plain_types())  # mmengine 0.10.7 cannot read its own checkpoints without
+    allow_plain_types()
     cfg.resume = resume is not None
     if resume not in (None, "auto"):
         cfg.load_from = resume

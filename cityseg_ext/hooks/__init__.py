@@ -1,8 +1,9 @@
 """Registered hooks."""
 
+from .channels_last import ChannelsLastHook
 from .loss_parts import LossPartsHook
 from .preflight import PreflightHook
 from .progress_bar import ProgressBarHook
 from .write_predictions import WritePredictionsHook
 
-__all__ = ["LossPartsHook", "PreflightHook", "ProgressBarHook", "WritePredictionsHook"]
+__all__ = ["ChannelsLastHook", "LossPartsHook", "PreflightHook", "ProgressBarHook", "WritePredictionsHook"]

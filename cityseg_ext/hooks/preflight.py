@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from mmengine.evaluator import BaseMetric
@@ -18,7 +19,7 @@ from cityseg_ext.checks import did_you_mean, expected
 class PreflightHook(Hook):
     """Connect validation loss and model, and check what would otherwise fail late or never.
 
-    * every metric with a ``bind`` method gets the decode head's losses;
+    * every metric with a ``bind`` method gets the decode head's losses, and its values are logged as they are;
     * the number of classes of each head must be that of each data set;
     * ``class_weight`` of each loss must have one value a class;
     * each ``monitor`` and ``save_best`` must be a name that the evaluator will produce.
@@ -41,8 +42,20 @@ class PreflightHook(Hook):
             for metric in getattr(getattr(loop, "evaluator", None), "metrics", ()):
                 if hasattr(metric, "bind"):
                     metric.bind(_losses(_last(model.decode_head)))
+                    _log_unsmoothed(runner, metric.prefix)
         if isinstance(runner._train_loop, BaseLoop):
             _check_monitors(runner)
+
+
+def _log_unsmoothed(runner, prefix: str) -> None:
+    """Keep mmengine from logging the mean of the last ten validations as the loss of this one.
+
+    It smooths whatever has "loss" in its name: right for training steps, wrong for a value of the whole data set.
+    """
+    pattern = getattr(runner.log_processor.mean_pattern, "pattern", runner.log_processor.mean_pattern)
+    exception = f"(?!.*{re.escape(prefix)}/)"
+    if not pattern.startswith(f"^{exception}"):
+        runner.log_processor.mean_pattern = re.compile(f"^{exception}(?:{pattern})")
 
 
 def _unwrap(model: nn.Module) -> nn.Module:

@@ -86,6 +86,14 @@ def test_the_baseline_has_a_validation_loss_too(config):
     assert math.isfinite(line["val/loss"]) and "val/dice" not in line
 
 
+def test_validation_losses_are_logged_as_they_are(config):
+    """mmengine would log the mean of the last ten values of whatever is called a loss."""
+    lines = validation_lines(train(config(epochs=3)))
+    assert len(lines) == 3
+    for line in lines:
+        assert line["val/loss"] == pytest.approx(1.5 * line["val/focal"] + line["val/dice"], rel=1e-6)
+
+
 def test_the_plateau_follows_the_validation_loss(config):
     # Nothing improves by half at this learning rate, so that patience 0 halves it after the second validation.
     options = {"optim_wrapper.optimizer.lr": 1e-12, "param_scheduler.1.patience": 0, "param_scheduler.1.eps": 0}

@@ -89,3 +89,15 @@ def test_red_and_blue_are_where_they_belong(tested, tmp_path):
     assert tuple(middle[30]) == (0, 0, 255)  # the photograph is blue
     assert tuple(middle[66 + 30]) == (0, 0, 0)  # the truth is void
     assert tuple(middle[132 + 30]) == (255, 0, 0)  # riders are red
+
+
+def test_channels_last_changes_the_layout_and_nothing_else():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Conv2d(8, 4, 3)).eval()
+    images = torch.randn(2, 3, 9, 7)
+    before, keys = model(images), list(model.state_dict())
+    HOOKS.build(dict(type="ChannelsLastHook")).before_run(SimpleNamespace(model=model))
+    assert model[2].weight.is_contiguous(memory_format=torch.channels_last)
+    assert model(images).is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(model(images), before)
+    assert list(model.state_dict()) == keys

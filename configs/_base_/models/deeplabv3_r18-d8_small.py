@@ -1,4 +1,4 @@
-# DeepLabV3 for a laptop: ResNet-18 of half width and a narrow ASPP, 40 times cheaper than the ResNet-50 model.
+# DeepLabV3 for a laptop: ResNet-18 of half width, and a narrow ASPP.
 _base_ = './deeplabv3_r50-d8.py'
 model = dict(
     # No public weights exist for this width: trained from scratch.

@@ -1,0 +1,33 @@
+"""What the documents say exists."""
+
+import re
+
+import pytest
+from conftest import ROOT
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_and_pictures_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#\s]+)\)", path.read_text()):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_named_files_exist(path):
+    for name in re.findall(r"\b((?:configs|tools|cityseg_ext|tests|docs)/[\w./-]+\.(?:py|md|png))", path.read_text()):
+        assert (ROOT / name).is_file(), name
+
+
+def test_every_config_has_its_row_in_the_readme():
+    text = (ROOT / "README.md").read_text()
+    for path in (ROOT / "configs").glob("*.py"):
+        assert f"`{path.name}`" in text
+
+
+def test_options_in_the_readme_are_those_of_the_script():
+    script = (ROOT / "tools" / "train.py").read_text() + (ROOT / "tools" / "_cli.py").read_text()
+    for option in re.findall(r"`(--[a-z-]+)", (ROOT / "README.md").read_text()):
+        assert f'"{option}"' in script + (ROOT / "tools" / "test.py").read_text(), option
