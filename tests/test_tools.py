@@ -87,6 +87,7 @@ def test_quickstart_does_the_whole_job_and_reuses_it(tmp_path):
     options = [
         *("quickstart.py", "--data-root", tmp_path / "data", "--work-dir", tmp_path / "work", "--num-epochs", "1"),
         *("--num-train", "8", "--num-val", "2", *SMALL),
+        *("model.decode_head.in_channels=32", "model.auxiliary_head.in_channels=16"),  # the demo has three stages
     ]
     first = run(*options)
     assert first.returncode == 0, first.stderr

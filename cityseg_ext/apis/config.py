@@ -157,10 +157,16 @@ def _set_num_epochs(cfg: Config, num_epochs: int) -> None:
             )
         )
     before, cfg.train_cfg.max_epochs = cfg.train_cfg.max_epochs, num_epochs
+    kept = []
     for scheduler in cfg.get("param_scheduler", ()):
-        for key in ("end", "T_max"):
-            if scheduler.get("by_epoch", True) and scheduler.get(key) == before:
-                scheduler[key] = num_epochs
+        begin = scheduler.get("begin", 0)
+        if not scheduler.get("by_epoch", True) or begin < num_epochs:  # others would begin after the run
+            kept.append(scheduler)
+        if scheduler.get("by_epoch", True) and scheduler.get("end") == before:
+            scheduler.end = num_epochs
+            if scheduler.get("T_max") == before - begin:
+                scheduler.T_max = num_epochs - begin
+    cfg.param_scheduler = kept
 
 
 def _set_pretrained(cfg: Config, pretrained: str) -> None:

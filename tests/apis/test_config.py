@@ -62,6 +62,14 @@ def test_options_reach_every_place():
     assert cfg.train_dataloader.batch_size == 3 and cfg.train_cfg.max_epochs == 7 and cfg.work_dir == "w"
 
 
+@pytest.mark.parametrize(("epochs", "schedule"), [(30, [(0, 1, None), (1, 30, 29)]), (1, [(0, 1, None)])])
+def test_schedules_that_last_for_the_run_are_stretched(epochs, schedule):
+    cfg = load_config("configs/demo_deeplabv3_focaldice.py", num_epochs=epochs)
+    assert [(item.begin, item.end, item.get("T_max")) for item in cfg.param_scheduler] == schedule
+    plateau = load_config(CONFIG, num_epochs=epochs).param_scheduler
+    assert [item.type for item in plateau] == ["LinearLR", "ReduceOnPlateauLR"]
+
+
 def test_from_scratch_releases_frozen_stages():
     cfg = load_config(CONFIG, pretrained="none")
     assert cfg.model.backbone.init_cfg is None and cfg.model.backbone.frozen_stages == -1
