@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from cityseg_ext.functional.synthetic.canvas import Canvas, FloatArray, Shape, disc, lying, poly, rects, tint, upright
+from cityseg_ext.functional.synthetic.canvas import (
+    DETAIL,
+    Canvas,
+    FloatArray,
+    Shape,
+    disc,
+    lying,
+    poly,
+    rects,
+    tint,
+    upright,
+)
 
 Rng = np.random.Generator
 
@@ -118,15 +129,16 @@ def paint_plant(canvas: Canvas, rng: Rng, x: float, z: float, wide: float, tall:
     clumps = _blobs(rng, 14, 0.62, 0.42) * radius + [0, trunk + tall / 2]
     clumps[..., 1] = np.maximum(clumps[..., 1], 0.0)
     shapes = [Shape(clump[None], color * rng.uniform(0.62, 0.8), "vegetation") for clump in clumps]
-    for count, lift, size, shade in (
-        (30, -0.12, 0.12, 0.5),
-        (34, 0.05, 0.11, 1.0),
-        (30, 0.16, 0.09, 1.3),
-        (18, 0.22, 0.06, 1.6),
-    ):
-        leaves = _blobs(rng, count, 0.72, size) * radius + [0.0, trunk + tall * (0.5 + lift)]
-        leaves[..., 1] = np.maximum(leaves[..., 1], 0.0)
-        shapes.append(Shape(leaves, np.clip(color * shade, 0, 245)))
+    if z - canvas.view.z < DETAIL:
+        for count, lift, size, shade in (
+            (30, -0.12, 0.12, 0.5),
+            (34, 0.05, 0.11, 1.0),
+            (30, 0.16, 0.09, 1.3),
+            (18, 0.22, 0.06, 1.6),
+        ):
+            leaves = _blobs(rng, count, 0.72, size) * radius + [0.0, trunk + tall * (0.5 + lift)]
+            leaves[..., 1] = np.maximum(leaves[..., 1], 0.0)
+            shapes.append(Shape(leaves, np.clip(color * shade, 0, 245)))
     canvas.draw(sheet, shapes)
 
 

@@ -24,7 +24,7 @@ FloatArray = npt.NDArray[Any]  # float32 or float64
 
 NEAR = 0.6  # metres before the camera at which polygons are cut
 FAR = 80.0  # metres before the camera beyond which nothing is drawn
-_DETAIL = 32.0  # metres before the camera beyond which what has no label of its own is finer than a pixel
+DETAIL = 32.0  # metres before the camera beyond which what has no label of its own is finer than a pixel
 _SHIFT = 4  # outlines are drawn to 1/16 pixel, so that things move smoothly
 
 
@@ -107,26 +107,30 @@ class Canvas:
 
     def draw(self, sheet: FloatArray, shapes: Sequence[Shape]) -> None:
         """Draw shapes in their order on a sheet (4, 3)."""
+        ahead = float(sheet[:, 2].min()) - self.view.z
+        if ahead > FAR:
+            return
+        if ahead > DETAIL:
+            shapes = [shape for shape in shapes if shape.label is not None]
+        if not shapes:
+            return
         uv = np.concatenate([shape.outlines.reshape(-1, 2) for shape in shapes])
         u, v = uv[:, :1], uv[:, 1:]
         world = (sheet[0] * (1 - u) + sheet[1] * u) * (1 - v) + (sheet[3] * (1 - u) + sheet[2] * u) * v
         points = self.view.relative(world)
         depth = points[:, 2]
-        if depth.max() < NEAR or depth.min() > FAR:
+        if depth.max() < NEAR:
             return
-        clear = math.exp(-float(np.maximum(depth, NEAR).mean()) / self._haze_depth)
+        clear = math.exp(-max(NEAR, float(depth.sum()) / len(depth)) / self._haze_depth)
         whole = bool(depth.min() >= NEAR)
         corners = self._fixed(points) if whole else points
         if whole and (corners[:, 0].max() < 0 or corners[:, 0].min() > self.view.width << _SHIFT):
             return
-        blurry = depth.min() > _DETAIL
         start = 0
         for shape in shapes:
             count, sides = shape.outlines.shape[:2]
             part = corners[start : start + count * sides].reshape(count, sides, -1)
             start += count * sides
-            if blurry and shape.label is None:
-                continue
             polygons = list(part) if whole else [self._fixed(cut) for cut in _ahead(part)]
             if polygons:
                 self._fill(polygons, shape, clear)
