@@ -27,6 +27,25 @@ def run(script, *options, cwd=ROOT, **environment):
     )
 
 
+def test_two_processes_train_and_score_as_one(tiny_city, tmp_path):
+    def two(script, *options):
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        command = [*launch, str(ROOT / "tools" / script), *map(str, options)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=300)
+
+    data = ["--data-root", tiny_city, "--work-dir", tmp_path / "work"]
+    process = two("train.py", CONFIG, *data, "--batch-size", "2", "--num-epochs", "1", "--launcher", "pytorch", *SMALL)
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert process.stdout.count("Trained for") == 1
+    (checkpoint,) = (tmp_path / "work").glob("best_mDice*.pth")
+    alone = run("test.py", CONFIG, checkpoint, *data, *SMALL)
+    together = two("test.py", CONFIG, checkpoint, *data, "--launcher", "pytorch", *SMALL)
+    assert together.returncode == 0, together.stderr[-2000:]
+    last = alone.stdout.strip().splitlines()[-1]
+    assert last.startswith("mDice") and together.stdout.strip().splitlines().count(last) == 1
+
+
 def error_of(process):
     assert process.returncode == 2, process.stderr
     return process.stderr.strip().splitlines()[-2]

@@ -54,10 +54,28 @@ def load(args: argparse.Namespace, **options):
     )
 
 
+def say(text: object = "") -> None:
+    """Print the result of a script, once, whatever the number of processes."""
+    if os.environ.get("RANK", "0") == "0":
+        print(text)
+
+
+def _leave_gloo() -> None:
+    """End a process of a CPU group at once: gloo's threads abort the interpreter's own exit in every third run."""
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized() and dist.get_backend() == "gloo":
+        dist.barrier()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a script's `main`; a user's mistake ends in one line and exit code 2, not in a traceback."""
     try:
         main()
+        _leave_gloo()
     except (ValueError, TypeError, OSError) as error:
         if os.environ.get("CITYSEG_TRACEBACK"):
             raise

@@ -39,10 +39,10 @@ def main() -> None:
     for name, title in (("mDice", "mDice"), ("mIoU", "mIoU"), ("aAcc", "pixel accuracy"), ("val/loss", "val loss")):
         table.add_row([title, f"{result.metrics[name]:.4f}"])
     table.add_row(["minutes of training", f"{result.minutes:.1f}"])
-    print(table)
-    print(f"Training curves                   {result.curves}")
-    print(f"Photo | ground truth | prediction {result.panels}")
-    print(f"Checkpoint                        {result.checkpoint}")
+    _cli.say(table)
+    _cli.say(f"Training curves                   {result.curves}")
+    _cli.say(f"Photo | ground truth | prediction {result.panels}")
+    _cli.say(f"Checkpoint                        {result.checkpoint}")
 
 
 if __name__ == "__main__":

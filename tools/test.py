@@ -30,7 +30,7 @@ def main() -> None:
     written = "".join(
         f"  {what}: {path}" for what, path in (("Panels", args.show_dir), ("Class maps", args.out)) if path
     )
-    print(f"{line}{written}")
+    _cli.say(f"{line}{written}")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,9 @@ def main() -> None:
         amp=args.amp,
     )
     result = train(cfg, args.resume)
-    print(f"Trained for {result.minutes:.1f} minutes. Checkpoint: {result.checkpoint}  Logs: {result.scalars.parent}")
+    _cli.say(
+        f"Trained for {result.minutes:.1f} minutes. Checkpoint: {result.checkpoint}  Logs: {result.scalars.parent}"
+    )
 
 
 if __name__ == "__main__":

@@ -184,6 +184,8 @@ def _set_pretrained(cfg: Config, pretrained: str) -> None:
 
 
 def _set_amp(cfg: Config) -> None:
+    if device_utils.get_device() == "cpu":
+        raise ValueError(expected("amp", "used on a GPU (mmengine's AmpOptimWrapper asks for one)", "device 'cpu'"))
     check_choice("optim_wrapper.type", cfg.optim_wrapper.type, ("OptimWrapper", "AmpOptimWrapper"))
     if cfg.optim_wrapper.type == "OptimWrapper":
         cfg.optim_wrapper.type = "AmpOptimWrapper"
@@ -191,7 +193,9 @@ def _set_amp(cfg: Config) -> None:
 
 
 def _set_distributed(cfg: Config) -> None:
-    if torch.cuda.is_available():
+    if device_utils.get_device() == "cuda":
         cfg.sync_bn = "torch"  # mmengine then turns BatchNorm into SyncBatchNorm
-    else:
-        cfg.env_cfg.dist_cfg.backend = "gloo"
+        return
+    cfg.env_cfg.dist_cfg.backend = "gloo"
+    # On the CPU there is no device to name and no SyncBatchNorm: statistics are taken from the first process instead.
+    cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=True)

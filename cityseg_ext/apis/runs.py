@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 
+import torch.distributed as dist
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
 
@@ -121,6 +123,8 @@ def test(
 
 def _build_runner(cfg: Config) -> Runner:
     """A runner with a name of its own: mmengine shares logger and visualizer between runs of one name."""
+    if cfg.get("launcher") == "pytorch" and get_device() == "cpu" and not dist.is_initialized():
+        dist.init_process_group("gloo")  # mmengine would ask a build of PyTorch without CUDA for its CUDA device
     cfg.setdefault("experiment_name", f"{Path(cfg.filename).stem}_{next(_RUN_NUMBERS)}")
     return Runner.from_cfg(cfg)
 

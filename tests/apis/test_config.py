@@ -88,8 +88,20 @@ def test_cfg_options_are_written_last():
     assert cfg.train_dataloader.batch_size == 5
 
 
-def test_amp():
+def test_amp(monkeypatch):
+    monkeypatch.setattr("mmengine.device.utils.DEVICE", "cuda")
     assert load_config(CONFIG, amp=True).optim_wrapper.type == "AmpOptimWrapper"
+    monkeypatch.setattr("mmengine.device.utils.DEVICE", "cpu")
+    with pytest.raises(ValueError, match="`amp` to be used on a GPU .* but got device 'cpu'"):
+        load_config(CONFIG, amp=True)
+
+
+def test_several_processes(monkeypatch):
+    monkeypatch.setattr("mmengine.device.utils.DEVICE", "cuda")
+    assert load_config(CONFIG, launcher="pytorch").sync_bn == "torch"
+    monkeypatch.setattr("mmengine.device.utils.DEVICE", "cpu")
+    cfg = load_config(CONFIG, launcher="pytorch")
+    assert cfg.env_cfg.dist_cfg.backend == "gloo" and cfg.model_wrapper_cfg.device_ids is None
 
 
 def test_mistakes_are_named():
