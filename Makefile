@@ -1,5 +1,5 @@
 # `make demo` and `make test` need nothing but Python 3.10 or newer and make: they create .venv and install into it.
-PYTHON ?= python3
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 

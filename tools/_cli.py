@@ -1,6 +1,8 @@
 """What the scripts share: the checkout on the path, common options, errors in one line."""
 
 import argparse
+import contextlib
+import io
 import os
 import sys
 import warnings
@@ -38,6 +40,9 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 def load(args: argparse.Namespace, **options):
     """The config that the common options describe; `options` are further arguments of `load_config`."""
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints two lines about an optional source of data sets
+        import mmseg.datasets  # noqa: F401
+
     from cityseg_ext.apis.config import load_config, select_device
 
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))

@@ -20,12 +20,12 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    cfg = _cli.load(args, num_epochs=args.num_epochs)
     from prettytable import PrettyTable
     from rich.progress import Progress
 
     from cityseg_ext.apis.quickstart import NUM_TRAIN, NUM_VAL, quickstart
 
-    cfg = _cli.load(args, num_epochs=args.num_epochs)
     with Progress(transient=True) as bar:
         task = bar.add_task("writing scenes")
         result = quickstart(

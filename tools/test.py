@@ -21,9 +21,9 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    cfg = _cli.load(args)
     from cityseg_ext.apis import test
 
-    cfg = _cli.load(args)
     metrics = test(cfg, args.checkpoint, show_dir=args.show_dir, out_dir=args.out, tta=args.tta)
     shown = ("mDice", "mIoU", "aAcc", "val/loss")
     line = "  ".join(f"{name} {metrics[name]:.4f}" for name in shown if name in metrics)

@@ -32,8 +32,6 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from cityseg_ext.apis import train
-
     cfg = _cli.load(
         args,
         batch_size=args.batch_size,
@@ -41,6 +39,8 @@ def main() -> None:
         pretrained=args.pretrained,
         amp=args.amp,
     )
+    from cityseg_ext.apis import train
+
     result = train(cfg, args.resume)
     _cli.say(
         f"Trained for {result.minutes:.1f} minutes. Checkpoint: {result.checkpoint}  Logs: {result.scalars.parent}"

@@ -29,7 +29,7 @@ class TrainResult:
     Attributes:
         work_dir: folder of checkpoints and logs.
         checkpoint: the best checkpoint if one was kept, else the last one; None if there is none.
-        scalars: the file of logged values, one JSON object a line.
+        scalars: the file of logged values, one JSON object a line (as ``LocalVisBackend`` writes it).
         minutes: how long it took.
     """
 
@@ -75,9 +75,7 @@ def train(cfg: Config, resume: str | None = None) -> TrainResult:
     return TrainResult(
         work_dir=Path(cfg.work_dir),
         checkpoint=Path(last) if last else None,
-        scalars=Path(runner.visualizer._vis_backends["LocalVisBackend"]._scalar_save_file)
-        if "LocalVisBackend" in runner.visualizer._vis_backends
-        else Path(runner.log_dir),
+        scalars=Path(runner.log_dir, "vis_data", "scalars.json"),
         minutes=(time.monotonic() - start) / 60,
     )
 

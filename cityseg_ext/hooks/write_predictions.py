@@ -10,6 +10,7 @@ import cv2
 import mmcv
 import numpy as np
 from mmengine.dataset import BaseDataset
+from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
@@ -30,10 +31,10 @@ class WritePredictionsHook(Hook):
     def __init__(self, show_dir: str | None = None, out_dir: str | None = None) -> None:
         self.show_dir = show_dir
         self.out_dir = out_dir
-        self.num_written = 0
+        self.names: set[str] = set()
 
     def before_test(self, runner) -> None:
-        self.num_written = 0
+        self.names.clear()
 
     def after_test_iter(
         self, runner, batch_idx: int, data_batch=None, outputs: Sequence[SegDataSample] | None = None
@@ -47,12 +48,13 @@ class WritePredictionsHook(Hook):
                 _write(Path(self.out_dir, name), pred)
             if self.show_dir is not None:
                 _write(Path(self.show_dir, name), self._panel(sample, pred, dataset.metainfo)[..., ::-1])
-            self.num_written += 1
+            self.names.add(name)
 
     def after_test(self, runner) -> None:
+        names = set().union(*all_gather_object(self.names))  # of all ranks; samples that several had count once
         for what, folder in (("panels", self.show_dir), ("class maps", self.out_dir)):
             if folder is not None:
-                runner.logger.info(f"Wrote {self.num_written} {what} to {folder}")
+                runner.logger.info(f"Wrote {len(names)} {what} to {folder}")
 
     @staticmethod
     def _panel(sample: SegDataSample, pred: np.ndarray, metainfo: dict) -> np.ndarray:

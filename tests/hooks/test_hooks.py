@@ -72,6 +72,7 @@ def test_every_image_gets_its_picture_in_its_folder(tested, tmp_path):
     hook.before_test(run)
     hook.after_test_iter(run, 0, outputs=samples)
     hook.after_test(run)
+    assert run.logger.handlers[0].stream.getvalue().count("Wrote 2 ") == 2
     for folder in ("show", "out"):
         assert sorted(str(path.relative_to(tmp_path / folder)) for path in (tmp_path / folder).rglob("*.png")) == [
             "bonn/a.png",
