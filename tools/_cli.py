@@ -21,6 +21,11 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work-dir", help="where logs and checkpoints go (default: work_dirs/<config name>)")
     parser.add_argument("--data-root", help="folder that holds leftImg8bit and gtFine (default: the config's)")
     parser.add_argument(
+        "--label-source",
+        choices=["color", "label_ids", "train_ids"],
+        help="what the label files hold: gtFine_color, gtFine_labelIds or gtFine_labelTrainIds (default: the config's)",
+    )
+    parser.add_argument(
         "--image-size", nargs=2, type=int, metavar=("H", "W"), help="height and width that images are brought to"
     )
     parser.add_argument("--num-workers", type=int, help="data loading processes (default: the config's)")
@@ -51,6 +56,7 @@ def load(args: argparse.Namespace, **options):
         args.config,
         work_dir=args.work_dir,
         data_root=args.data_root,
+        label_source=args.label_source,
         image_size=None if args.image_size is None else tuple(args.image_size),
         num_workers=args.num_workers,
         launcher=args.launcher,

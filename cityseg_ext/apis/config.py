@@ -23,6 +23,7 @@ def load_config(
     *,
     work_dir: str | None = None,
     data_root: str | None = None,
+    label_source: str | None = None,
     image_size: tuple[int, int] | None = None,
     batch_size: int | None = None,
     num_epochs: int | None = None,
@@ -38,6 +39,8 @@ def load_config(
         path: config file.
         work_dir: ``work_dir``; by default the config's own, else ``work_dirs/<config name>``.
         data_root: ``data_root`` of every data set.
+        label_source: what the label files hold, ``source`` of every data set: ``'color'``, ``'label_ids'`` or
+            ``'train_ids'``.
         image_size: (height, width): the size of resize, crop and padding in every pipeline.
         batch_size: images a step and process, ``train_dataloader.batch_size``.
         num_epochs: ``train_cfg.max_epochs``; learning-rate schedules that last for the whole run are stretched.
@@ -62,7 +65,10 @@ def load_config(
     cfg = Config.fromfile(path)
     cfg.launcher = launcher
     if data_root is not None:
-        _set_data_root(cfg, data_root)
+        cfg.data_root = data_root
+        _set_in_datasets(cfg, "data_root", data_root)
+    if label_source is not None:
+        _set_in_datasets(cfg, "source", label_source)
     if image_size is not None:
         _set_image_size(cfg, *image_size)
     if batch_size is not None:
@@ -115,11 +121,10 @@ def select_device(name: str) -> str:
     return name
 
 
-def _set_data_root(cfg: Config, data_root: str) -> None:
-    cfg.data_root = data_root
+def _set_in_datasets(cfg: Config, field: str, value: str) -> None:
     for name in _DATALOADERS:
         if name in cfg:
-            cfg[name].dataset.data_root = data_root
+            cfg[name].dataset[field] = value
 
 
 def _transforms(node: object) -> Iterator[ConfigDict]:

@@ -21,6 +21,7 @@ class PreflightHook(Hook):
 
     * every metric with a ``bind`` method gets the decode head's losses, and its values are logged as they are;
     * the number of classes of each head must be that of each data set;
+    * where the backbone's weights come from is logged;
     * ``class_weight`` of each loss must have one value a class;
     * each ``monitor`` and ``save_best`` must be a name that the evaluator will produce.
 
@@ -45,6 +46,7 @@ class PreflightHook(Hook):
                     _log_unsmoothed(runner, metric.prefix)
         if isinstance(runner._train_loop, BaseLoop):
             _check_monitors(runner)
+            runner.logger.info(f"Backbone weights at the start: {_pretrained(model.backbone)}")
 
 
 def _log_unsmoothed(runner, prefix: str) -> None:
@@ -63,6 +65,14 @@ def _unwrap(model: nn.Module) -> nn.Module:
     while is_model_wrapper(model) or (hasattr(model, "module") and not hasattr(model, "decode_head")):
         model = model.module
     return model
+
+
+def _pretrained(backbone: nn.Module) -> str:
+    init = getattr(backbone, "init_cfg", None) or []
+    for item in init if isinstance(init, list) else [init]:
+        if item.get("type") == "Pretrained":
+            return str(item["checkpoint"])
+    return "random, trained from scratch"
 
 
 def _heads(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -47,11 +47,10 @@ def test_the_baseline_differs_in_the_loss_only():
 
 
 def test_options_reach_every_place():
-    cfg = load_config(
-        CONFIG, data_root="d", image_size=(96, 160), batch_size=3, num_epochs=7, num_workers=0, work_dir="w"
-    )
+    places = dict(data_root="d", label_source="label_ids", work_dir="w")
+    cfg = load_config(CONFIG, image_size=(96, 160), batch_size=3, num_epochs=7, num_workers=0, **places)
     loaders = [cfg[name] for name in ("train_dataloader", "val_dataloader", "test_dataloader")]
-    assert {loader.dataset.data_root for loader in loaders} == {"d"}
+    assert {(loader.dataset.data_root, loader.dataset.source) for loader in loaders} == {("d", "label_ids")}
     assert all(loader.num_workers == 0 and not loader.persistent_workers for loader in loaders)
     train = transforms(cfg.train_dataloader.dataset.pipeline)
     assert train["RandomCrop"]["crop_size"] == (96, 160) and train["RandomResize"]["scale"] == (160, 96)

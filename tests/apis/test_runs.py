@@ -50,6 +50,8 @@ def validation_lines(result):
 def test_train_resume_and_test(config, tmp_path):
     first = train(config())
     assert first.checkpoint.is_file() and first.scalars.is_file()
+    (log,) = first.work_dir.glob("*/*.log")
+    assert "Backbone weights at the start: random, trained from scratch" in log.read_text()
     (line,) = validation_lines(first)
     assert math.isfinite(line["val/loss"]) and 0 <= line["mDice"] <= 1
     assert line["val/loss"] == pytest.approx(1.5 * line["val/focal"] + line["val/dice"], rel=1e-6)
