@@ -6,7 +6,7 @@ image_size = (192, 384)
 train_pipeline = [
     dict(type='LoadStreetImage'),
     dict(type='LoadColorMaskAnnotations'),
-    dict(type='Resize', scale=(384, 192), keep_ratio=True),
+    dict(type='AlignedResize', scale=(384, 192), keep_ratio=True),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackSegInputs'),
 ]

@@ -2,5 +2,6 @@
 
 from .color_mask import LoadColorMaskAnnotations
 from .image import LoadStreetImage
+from .resize import AlignedResize
 
-__all__ = ["LoadColorMaskAnnotations", "LoadStreetImage"]
+__all__ = ["AlignedResize", "LoadColorMaskAnnotations", "LoadStreetImage"]

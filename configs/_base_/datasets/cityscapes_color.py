@@ -7,7 +7,9 @@ dataset_type = 'CityscapesColorMaskDataset'
 train_pipeline = [
     dict(type='LoadStreetImage'),
     dict(type='LoadColorMaskAnnotations'),
-    dict(type='RandomResize', scale=(1024, 512), ratio_range=(0.5, 2.0), keep_ratio=True),
+    # AlignedResize: mmcv's own moves labels by up to half a pixel against their photograph.
+    dict(
+        type='RandomResize', resize_type='AlignedResize', scale=(1024, 512), ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type='RandomCrop', crop_size=image_size, cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
