@@ -78,8 +78,8 @@ def load_config(
         _set_num_epochs(cfg, num_epochs)
     if num_workers is not None:
         check_at_least("num_workers", num_workers, 0)
-        for name in _DATALOADERS:
-            cfg[name].num_workers = num_workers
+        for loader in _dataloaders(cfg):
+            loader.num_workers = num_workers
     if pretrained is not None:
         _set_pretrained(cfg, pretrained)
     if amp:
@@ -88,9 +88,9 @@ def load_config(
         _set_distributed(cfg)
     if cfg_options:
         cfg.merge_from_dict(cfg_options)
-    for name in _DATALOADERS:  # PyTorch refuses persistent workers where there are none
-        if name in cfg and cfg[name].get("num_workers") == 0:
-            cfg[name].persistent_workers = False
+    for loader in _dataloaders(cfg):
+        if loader.get("num_workers") == 0:
+            loader.persistent_workers = False  # PyTorch refuses them where there are no workers
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get("work_dir") is None:
@@ -122,9 +122,13 @@ def select_device(name: str) -> str:
 
 
 def _set_in_datasets(cfg: Config, field: str, value: str) -> None:
-    for name in _DATALOADERS:
-        if name in cfg:
-            cfg[name].dataset[field] = value
+    for loader in _dataloaders(cfg):
+        loader.dataset[field] = value
+
+
+def _dataloaders(cfg: Config) -> list[ConfigDict]:
+    """The data loaders that the config has; one that is switched off is None."""
+    return [cfg[name] for name in _DATALOADERS if cfg.get(name)]
 
 
 def _transforms(node: object) -> Iterator[ConfigDict]:
@@ -141,7 +145,7 @@ def _set_image_size(cfg: Config, height: int, width: int) -> None:
     check_at_least("image_size", min(height, width), 1)
     cfg.image_size = (height, width)
     pipelines = [cfg[name] for name in _PIPELINES if name in cfg]
-    pipelines += [cfg[name].dataset.pipeline for name in _DATALOADERS if name in cfg]
+    pipelines += [loader.dataset.pipeline for loader in _dataloaders(cfg)]
     for transform in _transforms(pipelines):
         if "scale" in transform:
             transform.scale = (width, height)

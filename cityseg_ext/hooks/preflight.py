@@ -139,6 +139,6 @@ def _monitors(runner) -> Iterator[tuple[str, str]]:
     for hook in runner.hooks:
         if isinstance(hook, EarlyStoppingHook):
             yield "EarlyStoppingHook.monitor", hook.monitor
-        elif isinstance(hook, CheckpointHook) and hook.save_best:
+        elif isinstance(hook, CheckpointHook) and hook.save_best and runner._val_loop is not None:
             chosen = [hook.save_best] if isinstance(hook.save_best, str) else hook.save_best
             yield from (("CheckpointHook.save_best", name) for name in chosen if name != "auto")

@@ -144,6 +144,14 @@ def test_mistakes_are_told_before_the_first_step(config, monkeypatch, options, m
         train(config(**options))
 
 
+def test_training_without_validation(config):
+    nothing = dict.fromkeys(("val_cfg", "val_dataloader", "val_evaluator"))
+    with pytest.raises(ValueError, match=r"monitor` to be one of \[\], but got 'val/loss'.*`val_dataloader`"):
+        train(config(**nothing))
+    only_warm_up = [dict(type="LinearLR", by_epoch=False, begin=0, end=2)]
+    assert train(config(param_scheduler=only_warm_up, **nothing)).checkpoint.name == "epoch_1.pth"
+
+
 def test_early_stopping_on_the_validation_loss(config):
     hook = dict(type="EarlyStoppingHook", monitor="val/loss", rule="less", patience=1, min_delta=1e9)
     result = train(config(epochs=5, custom_hooks=[hook]))
