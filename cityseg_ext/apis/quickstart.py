@@ -59,7 +59,7 @@ def quickstart(
     write_synthetic_cityscapes(cfg.data_root, train=num_train, val=num_val, progress=progress)
     stamp = Path(cfg.work_dir, "quickstart.json")
     fingerprint = hashlib.sha256(f"{cfg.pretty_text} {num_train} {num_val}".encode()).hexdigest()
-    done = json.loads(stamp.read_text()) if stamp.is_file() else {}
+    done = _read(stamp)
     if done.get("config") != fingerprint or not Path(done["checkpoint"]).is_file():
         result = train(cfg)
         done = dict(
@@ -78,3 +78,11 @@ def quickstart(
         panels=panels,
         curves=plot_curves(done["scalars"], Path(cfg.work_dir, "curves.png")),
     )
+
+
+def _read(stamp: Path) -> dict:
+    """What an earlier call has finished; a stamp that is missing or damaged counts as nothing."""
+    try:
+        return json.loads(stamp.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}

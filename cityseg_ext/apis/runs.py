@@ -55,7 +55,7 @@ def train(cfg: Config, resume: str | None = None) -> TrainResult:
             the first step.
         OSError: if the work dir cannot be written.
     """
-    check_work_dir(cfg.work_dir)
+    check_writable("work_dir", cfg.work_dir)
     _set_resume(cfg, resume)
     start = time.monotonic()
     runner = _build_runner(cfg)
@@ -99,9 +99,9 @@ def test(
         FileNotFoundError, ValueError: if a path, the checkpoint or the config is wrong.
         OSError: if a folder cannot be written.
     """
-    for folder in (cfg.work_dir, show_dir, out_dir):
+    for name, folder in (("work_dir", cfg.work_dir), ("show_dir", show_dir), ("out_dir", out_dir)):
         if folder is not None:
-            check_work_dir(folder)
+            check_writable(name, folder)
     if show_dir is not None or out_dir is not None:
         cfg.custom_hooks = [
             *cfg.get("custom_hooks", []),
@@ -127,8 +127,12 @@ def _build_runner(cfg: Config) -> Runner:
     return Runner.from_cfg(cfg)
 
 
-def check_work_dir(path: str) -> None:
+def check_writable(name: str, path: str) -> None:
     """Make a folder, and make sure that files can be written into it.
+
+    Args:
+        name: what the folder is called where the user gave it.
+        path: the folder.
 
     Raises:
         OSError: if not; the message names the folder and the cause.
@@ -139,7 +143,7 @@ def check_work_dir(path: str) -> None:
             pass
     except OSError as error:
         raise OSError(
-            expected("work_dir", "a folder that can be written", repr(str(path)), f"{os.strerror(error.errno or 0)}.")
+            expected(name, "a folder that can be written", repr(str(path)), f"{os.strerror(error.errno or 0)}.")
         ) from error
 
 

@@ -178,6 +178,12 @@ def test_a_work_dir_that_cannot_be_written(config, tmp_path):
         train(cfg)
 
 
+def test_a_folder_for_pictures_that_cannot_be_written(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="`show_dir` to be a folder that can be written, but got .*file/show"):
+        run_test(config(), "any.pth", show_dir=str(tmp_path / "file" / "show"))
+
+
 def test_a_checkpoint_of_another_model(config, tmp_path):
     torch.save(dict(state_dict={"decode_head.conv_seg.weight": torch.zeros(29, 8, 1, 1)}), tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"other.pth.*weights are missing.*\(29, 8, 1, 1\) instead of \(19, 8, 1, 1\)"):
