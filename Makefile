@@ -1,4 +1,4 @@
-# `make demo` and `make test` need nothing but Python 3.10 or newer and make: they create .venv and install into it.
+# `make demo` and `make test` need nothing but Python 3.11 or newer and make: they create .venv and install into it.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
@@ -19,7 +19,7 @@ lint: $(READY)  ## style and types
 setup: $(READY)  ## create .venv with the tested set of packages
 
 $(READY): requirements.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .

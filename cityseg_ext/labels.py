@@ -97,6 +97,16 @@ LABELS: tuple[Label, ...] = (
 LABEL_BY_NAME: dict[str, Label] = {label.name: label for label in LABELS}
 LABEL_BY_ID: dict[int, Label] = {label.id: label for label in LABELS}
 
+PHOTO_SUFFIXES = ("_leftImg8bit.png", "_leftImg8bit.jpg", "_leftImg8bit.jpeg")
+"""How the names of photographs end: officially in PNG; JPEG copies are common."""
+
+LABEL_SUFFIXES = {
+    "color": "_gtFine_color.png",
+    "label_ids": "_gtFine_labelIds.png",
+    "train_ids": "_gtFine_labelTrainIds.png",
+}
+"""The kinds of label files, and how the official names of each end."""
+
 COLOR_ALIASES: dict[Color, str] = {
     (0, 130, 180): "sky",  # a widely copied table has this instead of the official (70, 130, 180)
 }

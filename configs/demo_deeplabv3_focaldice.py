@@ -16,6 +16,17 @@ test_pipeline = [
     dict(type='LoadColorMaskAnnotations'),
     dict(type='PackSegInputs'),
 ]
+tta_pipeline = [
+    dict(type='LoadStreetImage'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale=(384, 192), keep_ratio=True)],
+            [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0, direction='horizontal')],
+            [dict(type='LoadColorMaskAnnotations')],
+            [dict(type='PackSegInputs')],
+        ]),
+]
 # Small batches: many steps count more than smooth ones in a run this short.
 train_dataloader = dict(batch_size=4, dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(data_root=data_root, pipeline=test_pipeline))

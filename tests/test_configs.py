@@ -36,6 +36,15 @@ def test_it_builds(path, monkeypatch):
     assert len(path.read_text().splitlines()) <= 60
 
 
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_its_image_size_is_the_same_everywhere(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    cfg = load_config(str(path))
+    again = load_config(str(path), image_size=tuple(cfg.image_size))  # writes it into every place that has one
+    for name in ("model", "train_pipeline", "test_pipeline", "tta_pipeline", "train_dataloader", "test_dataloader"):
+        assert cfg[name] == again[name], name
+
+
 @pytest.mark.parametrize("name", ["deeplabv3_focaldice", "deeplabv3_ce"])
 def test_weights_are_named_as_in_mmseg(name, monkeypatch):
     monkeypatch.chdir(ROOT)

@@ -18,11 +18,13 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Options that `cityseg_ext.apis.load_config` and `select_device` understand."""
     from mmengine.config import DictAction
 
+    from cityseg_ext.labels import LABEL_SUFFIXES
+
     parser.add_argument("--work-dir", help="where logs and checkpoints go (default: work_dirs/<config name>)")
     parser.add_argument("--data-root", help="folder that holds leftImg8bit and gtFine (default: the config's)")
     parser.add_argument(
         "--label-source",
-        choices=["color", "label_ids", "train_ids"],
+        choices=list(LABEL_SUFFIXES),
         help="what the label files hold: gtFine_color, gtFine_labelIds or gtFine_labelTrainIds (default: the config's)",
     )
     parser.add_argument(

@@ -24,14 +24,14 @@ def main() -> None:
     from prettytable import PrettyTable
     from rich.progress import Progress
 
-    from cityseg_ext.apis.quickstart import NUM_TRAIN, NUM_VAL, quickstart
+    from cityseg_ext.apis.quickstart import quickstart
 
+    sizes = dict(num_train=args.num_train, num_val=args.num_val)
     with Progress(transient=True) as bar:
         task = bar.add_task("writing scenes")
         result = quickstart(
             cfg,
-            args.num_train or NUM_TRAIN,
-            args.num_val or NUM_VAL,
+            **{name: value for name, value in sizes.items() if value is not None},
             progress=lambda done, total: bar.update(task, completed=done, total=total, visible=done < total),
         )
     table = PrettyTable(["", "held-out scenes"], align="r")

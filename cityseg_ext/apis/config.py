@@ -193,8 +193,11 @@ def _set_pretrained(cfg: Config, pretrained: str) -> None:
 
 
 def _set_amp(cfg: Config) -> None:
-    if device_utils.get_device() == "cpu":
-        raise ValueError(expected("amp", "used on a GPU (mmengine's AmpOptimWrapper asks for one)", "device 'cpu'"))
+    device = device_utils.get_device()
+    if device in ("cpu", "mps"):
+        raise ValueError(
+            expected("amp", "used on a GPU (mmengine's AmpOptimWrapper asks for one)", f"device {device!r}")
+        )
     check_choice("optim_wrapper.type", cfg.optim_wrapper.type, ("OptimWrapper", "AmpOptimWrapper"))
     if cfg.optim_wrapper.type == "OptimWrapper":
         cfg.optim_wrapper.type = "AmpOptimWrapper"

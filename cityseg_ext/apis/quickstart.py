@@ -12,9 +12,7 @@ from mmengine.config import Config
 
 from cityseg_ext.apis.curves import plot_curves
 from cityseg_ext.apis.runs import test, train
-from cityseg_ext.apis.synthetic_cityscapes import write_synthetic_cityscapes
-
-NUM_TRAIN, NUM_VAL = 160, 24
+from cityseg_ext.apis.synthetic_cityscapes import NUM_TRAIN, NUM_VAL, write_synthetic_cityscapes
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 import tempfile
@@ -13,11 +14,11 @@ from urllib.error import URLError
 import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from cityseg_ext.apis.checkpoint import allow_plain_types, load_weights, read_checkpoint
 from cityseg_ext.checks import expected
+from cityseg_ext.hooks.segmentor import segmentor_of
 
 _RUN_NUMBERS = itertools.count(1)
 
@@ -55,6 +56,7 @@ def train(cfg: Config, resume: str | None = None) -> TrainResult:
             the first step.
         OSError: if the work dir cannot be written.
     """
+    cfg = copy.deepcopy(cfg)  # the caller's stays as it is
     check_writable("work_dir", cfg.work_dir)
     _set_resume(cfg, resume)
     start = time.monotonic()
@@ -99,6 +101,7 @@ def test(
         FileNotFoundError, ValueError: if a path, the checkpoint or the config is wrong.
         OSError: if a folder cannot be written.
     """
+    cfg = copy.deepcopy(cfg)  # the caller's stays as it is
     for name, folder in (("work_dir", cfg.work_dir), ("show_dir", show_dir), ("out_dir", out_dir)):
         if folder is not None:
             check_writable(name, folder)
@@ -114,8 +117,7 @@ def test(
         cfg.model = dict(**cfg.tta_model, module=cfg.model)
     cfg.load_from = None  # mmengine would load without checking that the weights fit
     runner = _build_runner(cfg)
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    load_weights(model.module if tta else model, checkpoint)
+    load_weights(segmentor_of(runner.model), checkpoint)
     return runner.test()
 
 

@@ -13,9 +13,10 @@ import numpy as np
 from cityseg_ext.checks import check_at_least, file_problem
 from cityseg_ext.functional.color_mask import encode_color_mask
 from cityseg_ext.functional.synthetic import MIN_SIDE, render_scene
-from cityseg_ext.labels import LABELS
+from cityseg_ext.labels import LABEL_SUFFIXES, LABELS, PHOTO_SUFFIXES
 
 STAMP = "synthetic.json"
+NUM_TRAIN, NUM_VAL = 160, 24
 _GENERATOR = "cityseg_ext.apis.synthetic_cityscapes"
 _VERSION = 1  # of the scenes: raise it when the generator changes what it draws
 _VAL_SEEDS = 1 << 32  # where the seeds of the held-out scenes begin
@@ -23,8 +24,8 @@ _VAL_SEEDS = 1 << 32  # where the seeds of the held-out scenes begin
 
 def write_synthetic_cityscapes(
     root: str | Path,
-    train: int = 160,
-    val: int = 24,
+    train: int = NUM_TRAIN,
+    val: int = NUM_VAL,
     height: int = 256,
     width: int = 512,
     seed: int = 0,
@@ -104,11 +105,11 @@ def _write_scene(root: Path, split: str, index: int, seed: int, height: int, wid
     mask = cv2.cvtColor(encode_color_mask(scene.label_ids, colors), cv2.COLOR_RGB2BGRA)  # opaque, as the official ones
     stem = f"synth_000000_{index:06d}"
     for folder, suffix, picture in (
-        ("leftImg8bit", "leftImg8bit", scene.photo[..., ::-1]),
-        ("gtFine", "gtFine_labelIds", scene.label_ids),
-        ("gtFine", "gtFine_color", mask),
+        ("leftImg8bit", PHOTO_SUFFIXES[0], scene.photo[..., ::-1]),
+        ("gtFine", LABEL_SUFFIXES["label_ids"], scene.label_ids),
+        ("gtFine", LABEL_SUFFIXES["color"], mask),
     ):
-        path = root / folder / split / "synth" / f"{stem}_{suffix}.png"
+        path = root / folder / split / "synth" / f"{stem}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, cv2.imencode(".png", picture)[1].tobytes())
 

@@ -12,14 +12,8 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from cityseg_ext.checks import check_at_least, check_choice, did_you_mean, expected, shorten
-from cityseg_ext.labels import IGNORE_INDEX, TAXONOMIES, Taxonomy, get_taxonomy
+from cityseg_ext.labels import IGNORE_INDEX, LABEL_SUFFIXES, PHOTO_SUFFIXES, TAXONOMIES, Taxonomy, get_taxonomy
 
-IMG_SUFFIXES = ("_leftImg8bit.png", "_leftImg8bit.jpg", "_leftImg8bit.jpeg")
-SEG_MAP_SUFFIXES = {
-    "color": "_gtFine_color.png",
-    "label_ids": "_gtFine_labelIds.png",
-    "train_ids": "_gtFine_labelTrainIds.png",
-}
 UNPAIRED_POLICIES = ("error", "skip")
 
 
@@ -64,7 +58,7 @@ class CityscapesColorMaskDataset(BaseSegDataset):
         data_prefix: dict,
         source: str = "color",
         taxonomy: str | Taxonomy = "cityscapes19",
-        img_suffix: str | Sequence[str] = IMG_SUFFIXES,
+        img_suffix: str | Sequence[str] = PHOTO_SUFFIXES,
         seg_map_suffix: str | None = None,
         cities: Sequence[str] | None = None,
         max_images: int | None = None,
@@ -77,7 +71,7 @@ class CityscapesColorMaskDataset(BaseSegDataset):
         max_refetch: int = 1000,
         backend_args: dict | None = None,
     ) -> None:
-        check_choice("source", source, SEG_MAP_SUFFIXES)
+        check_choice("source", source, LABEL_SUFFIXES)
         check_choice("unpaired", unpaired, UNPAIRED_POLICIES)
         if max_images is not None:
             check_at_least("max_images", max_images, 1)
@@ -89,7 +83,7 @@ class CityscapesColorMaskDataset(BaseSegDataset):
         self.unpaired = unpaired
         super().__init__(
             img_suffix=self.img_suffixes[0],
-            seg_map_suffix=seg_map_suffix or SEG_MAP_SUFFIXES[source],
+            seg_map_suffix=seg_map_suffix or LABEL_SUFFIXES[source],
             metainfo=self.taxonomy.metainfo,
             data_root=data_root,
             data_prefix=data_prefix,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmseg.registry import HOOKS
+
+from cityseg_ext.hooks.segmentor import segmentor_of
 
 
 @HOOKS.register_module()
@@ -18,10 +19,9 @@ class LossPartsHook(Hook):
 
     def before_train(self, runner) -> None:
         """Find the losses that have parts, and name them after their head."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self.losses = {
-            path.split(".")[0].removesuffix("_head").replace("auxiliary", "aux"): module
-            for path, module in model.named_modules()
+            _head_name(path): module
+            for path, module in segmentor_of(runner.model).named_modules()
             if hasattr(module, "parts")
         }
 
@@ -30,3 +30,10 @@ class LossPartsHook(Hook):
         for head, loss in self.losses.items():
             for name, value in loss.parts.items():
                 runner.message_hub.update_scalar(f"train/{head}.{name}", value.item())
+
+
+def _head_name(path: str) -> str:
+    """``decode`` for ``decode_head.loss_decode``, ``aux_1`` for ``auxiliary_head.1.loss_decode``, as mmseg has it."""
+    head, *inside = path.split(".")
+    numbers = [part for part in inside if part.isdigit()]
+    return "_".join([head.removesuffix("_head").replace("auxiliary", "aux"), *numbers])

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner.base_loop import BaseLoop
 from mmseg.registry import HOOKS
 from torch import nn
 
 from cityseg_ext.checks import did_you_mean, expected
+from cityseg_ext.hooks.segmentor import segmentor_of
 
 
 @HOOKS.register_module()
@@ -33,7 +33,7 @@ class PreflightHook(Hook):
 
     def before_run(self, runner) -> None:
         """Run all checks that apply to the loops that exist."""
-        model = _unwrap(runner.model)
+        model = segmentor_of(runner.model)
         loops = [
             loop for loop in (runner._train_loop, runner._val_loop, runner._test_loop) if isinstance(loop, BaseLoop)
         ]
@@ -54,17 +54,10 @@ def _log_unsmoothed(runner, prefix: str) -> None:
 
     It smooths whatever has "loss" in its name: right for training steps, wrong for a value of the whole data set.
     """
-    pattern = getattr(runner.log_processor.mean_pattern, "pattern", runner.log_processor.mean_pattern)
+    pattern = runner.log_processor.mean_pattern.pattern
     exception = f"(?!.*{re.escape(prefix)}/)"
     if not pattern.startswith(f"^{exception}"):
         runner.log_processor.mean_pattern = re.compile(f"^{exception}(?:{pattern})")
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    """The segmentor inside a distributed or a test-time-augmentation wrapper."""
-    while is_model_wrapper(model) or (hasattr(model, "module") and not hasattr(model, "decode_head")):
-        model = model.module
-    return model
 
 
 def _pretrained(backbone: nn.Module) -> str:

@@ -88,6 +88,7 @@ class ProgressBarHook(Hook):
             return
         self._progress.stop()
         self._progress = None
+        atexit.unregister(self._stop)
         for handler, stream in self._streams:
             handler.setStream(stream)
         self._streams.clear()

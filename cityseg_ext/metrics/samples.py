@@ -22,7 +22,11 @@ def sample_key(sample: dict) -> str:
 
 
 def field(sample: dict, name: str) -> Any:
-    """The ``data`` of one field of a sample, without a leading axis of length 1 where it has three."""
+    """The ``data`` of one field of a sample.
+
+    Raises:
+        ValueError: if the sample has no such field.
+    """
     if name not in sample:
         cure = "Let the test pipeline load annotations." if name == "gt_sem_seg" else "Use a segmentor's predictions."
         raise ValueError(expected(name, f"in the data sample of '{sample.get('img_path')}'", "none", cure))

@@ -14,9 +14,8 @@ from PIL import Image
 
 from cityseg_ext.checks import check_choice, file_problem, shorten
 from cityseg_ext.functional.color_mask import MODES, DecodedMask, decode_color_mask, decode_label_ids
-from cityseg_ext.labels import IGNORE_INDEX, Taxonomy, get_taxonomy
+from cityseg_ext.labels import IGNORE_INDEX, LABEL_SUFFIXES, Taxonomy, get_taxonomy
 
-SOURCES = ("color", "label_ids", "train_ids")
 UNKNOWN_POLICIES = ("error", "ignore")
 
 _WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
@@ -75,7 +74,7 @@ class LoadColorMaskAnnotations(BaseTransform):
         backend_args: dict | None = None,
     ) -> None:
         if source is not None:
-            check_choice("source", source, SOURCES)
+            check_choice("source", source, LABEL_SUFFIXES)
         check_choice("unknown", unknown, UNKNOWN_POLICIES)
         check_choice("mode", mode, MODES)
         self.source = source

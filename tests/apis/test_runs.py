@@ -112,6 +112,15 @@ def test_tta_merges_the_flipped_copy(config):
     assert set(flipped) >= {"mDice", "val/loss"} and flipped["val/loss"] != plain["val/loss"]
 
 
+def test_the_callers_config_stays_as_it_is(config, tmp_path):
+    cfg = config()
+    before = cfg.pretty_text
+    checkpoint = str(train(cfg).checkpoint)
+    for _ in range(2):
+        run_test(cfg, checkpoint, str(tmp_path / "show"), tta=True)
+    assert cfg.pretty_text == before
+
+
 def test_curves(config, tmp_path):
     result = train(config(epochs=2))
     series = read_scalars(result.scalars)

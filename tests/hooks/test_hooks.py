@@ -92,6 +92,29 @@ def test_red_and_blue_are_where_they_belong(tested, tmp_path):
     assert tuple(middle[132 + 30]) == (255, 0, 0)  # riders are red
 
 
+def test_loss_parts_are_named_after_their_head():
+    def loss(value):
+        module = torch.nn.Identity()
+        module.parts = {"focal": torch.tensor(value)}
+        return module
+
+    def head(value):
+        module = torch.nn.Module()
+        module.loss_decode = loss(value)
+        return module
+
+    model = torch.nn.Module()
+    model.decode_head = head(1.0)
+    model.auxiliary_head = torch.nn.ModuleList([head(2.0), head(3.0)])
+    logged = {}
+    hub = SimpleNamespace(update_scalar=logged.__setitem__)
+    run = SimpleNamespace(model=model, message_hub=hub)
+    hook = HOOKS.build(dict(type="LossPartsHook"))
+    hook.before_train(run)
+    hook.after_train_iter(run, 0)
+    assert logged == {"train/decode.focal": 1.0, "train/aux_0.focal": 2.0, "train/aux_1.focal": 3.0}
+
+
 def test_channels_last_changes_the_layout_and_nothing_else():
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Conv2d(8, 4, 3)).eval()
