@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import logging
 
-import numpy as np
 from mmcv.transforms import BaseTransform
-from mmengine import fileio
 from mmengine.logging import print_log
 from mmseg.registry import TRANSFORMS
-from PIL import Image
 
-from cityseg_ext.checks import check_choice, file_problem, shorten
-from cityseg_ext.functional.color_mask import MODES, DecodedMask, decode_color_mask, decode_label_ids
-from cityseg_ext.labels import IGNORE_INDEX, LABEL_SUFFIXES, Taxonomy, get_taxonomy
+from cityseg_ext.checks import check_choice
+from cityseg_ext.functional.color_mask import MODES, DecodedMask
+from cityseg_ext.labels import LABEL_SUFFIXES, Taxonomy, get_taxonomy
+from cityseg_ext.transforms.label_file import read_label, unknown_problem
 
 UNKNOWN_POLICIES = ("error", "ignore")
-
-_WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
 
 
 @TRANSFORMS.register_module()
@@ -44,6 +39,7 @@ class LoadColorMaskAnnotations(BaseTransform):
     - seg_fields (list)
     - label_source, taxonomy (str): only where not given to the constructor
     - ori_shape (tuple[int, int]): optional; the mask must then have that size
+    - label_half (str): optional; ``'left'`` or ``'right'`` where photograph and mask share one file
 
     Added Keys:
 
@@ -90,51 +86,27 @@ class LoadColorMaskAnnotations(BaseTransform):
             return results
         source = self.source or results.get("label_source", "color")
         taxonomy = self.taxonomy or get_taxonomy(results.get("taxonomy", "cityscapes19"))
-        image = _open(path, self.backend_args)
-        self._check_size(path, image, results.get("ori_shape"))
-        decoded = self._decode(path, image, source, taxonomy)
+        decoded = read_label(
+            path,
+            source,
+            taxonomy,
+            self.mode,
+            results.get("label_half"),
+            results.get("ori_shape"),
+            self.backend_args,
+        )
         if decoded.unknown:
             self._report_unknown(path, decoded, source, taxonomy)
         results["gt_seg_map"] = decoded.indices
         results.setdefault("seg_fields", []).append("gt_seg_map")
         return results
 
-    def _decode(self, path: str, image: Image.Image, source: str, taxonomy: Taxonomy) -> DecodedMask:
-        if source == "color":
-            return decode_color_mask(_pixels_as_color(path, image), taxonomy.color_to_index, "rgb", self.mode)
-        if source == "label_ids":
-            id_to_index = {number % 256: index for number, index in taxonomy.id_to_index.items()}
-        else:
-            id_to_index = {index: index for index in range(taxonomy.num_classes)} | {IGNORE_INDEX: IGNORE_INDEX}
-        return decode_label_ids(_pixels_as_ids(path, image), id_to_index)
-
-    @staticmethod
-    def _check_size(path: str, image: Image.Image, ori_shape: tuple[int, ...] | None) -> None:
-        if ori_shape is not None and (image.height, image.width) != tuple(ori_shape[:2]):
-            raise ValueError(
-                file_problem(
-                    path,
-                    f"of its photograph's size {ori_shape[1]}x{ori_shape[0]} (width x height)",
-                    f"{image.width}x{image.height}",
-                    "Pair the right files, or export the label at full size with nearest-neighbour resizing.",
-                )
-            )
-
     def _report_unknown(self, path: str, decoded: DecodedMask, source: str, taxonomy: Taxonomy) -> None:
-        kind = "colours (RGB)" if source == "color" else "ids"
-        total = sum(decoded.unknown.values())
-        listed = shorten([f"{value}: {count} pixels" for value, count in decoded.unknown.items()])
-        found = f"{total} of {decoded.indices.size} pixels with {len(decoded.unknown)} other {kind}: {listed}"
-        rule = {
-            "color": f"a mask in the colours of {taxonomy.name}",
-            "label_ids": "a map of Cityscapes label ids 0 to 33 (or 255)",
-            "train_ids": f"a map of the class indices 0 to {taxonomy.num_classes - 1} (or 255)",
-        }[source]
         if self.unknown == "error":
-            raise ValueError(file_problem(path, rule, found, _unknown_cure(source, decoded.unknown)))
+            raise ValueError(unknown_problem(path, decoded, source, taxonomy))
         if path not in self._warned:
             self._warned.add(path)
-            message = file_problem(path, rule, found, "These pixels are void now.")
+            message = unknown_problem(path, decoded, source, taxonomy, "These pixels are void now.")
             print_log(message, logger="current", level=logging.WARNING)
 
     def __repr__(self) -> str:
@@ -143,74 +115,3 @@ class LoadColorMaskAnnotations(BaseTransform):
             f"{type(self).__name__}(source={self.source!r}, taxonomy={name!r}, unknown={self.unknown!r}, "
             f"mode={self.mode!r})"
         )
-
-
-def _open(path: str, backend_args: dict | None) -> Image.Image:
-    try:
-        data = fileio.get(path, backend_args=backend_args)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            file_problem(path, "an existing label file", "no file", "Check `data_root` and `seg_map_suffix`.")
-        ) from error
-    try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            file_problem(
-                path,
-                "a readable image",
-                f"{len(data)} bytes that cannot be decoded ({error})",
-                "Restore the file, or remove it together with its photograph.",
-            )
-        ) from error
-    return image
-
-
-def _pixels_as_color(path: str, image: Image.Image) -> np.ndarray:
-    """uint8 (H, W, 3 or 4), RGB or RGBA."""
-    if image.mode in ("RGB", "RGBA"):
-        return np.asarray(image)
-    if image.mode in ("P", "PA"):
-        return np.asarray(image.convert("RGBA"))
-    raise ValueError(
-        file_problem(
-            path,
-            "a colour mask (RGB, RGBA or palette)",
-            f"an image of mode {image.mode}",
-            "If it holds ids, set source='label_ids' or source='train_ids'.",
-        )
-    )
-
-
-def _pixels_as_ids(path: str, image: Image.Image) -> np.ndarray:
-    """Integers (H, W)."""
-    pixels = np.asarray(image)
-    if image.mode == "1":
-        return pixels.astype(np.uint8)
-    if image.mode in ("L", "P"):
-        return pixels
-    if image.mode in _WIDE_MODES and np.issubdtype(pixels.dtype, np.integer):
-        return pixels.astype(np.int64)
-    if image.mode in ("RGB", "RGBA") and (pixels[..., :1] == pixels[..., 1:3]).all():
-        return np.ascontiguousarray(pixels[..., 0])
-    raise ValueError(
-        file_problem(
-            path,
-            "a map of ids (grey, palette, or RGB with three equal channels)",
-            f"an image of mode {image.mode} with differing channels" if pixels.ndim == 3 else f"mode {image.mode}",
-            "If it is a colour mask, set source='color'.",
-        )
-    )
-
-
-def _unknown_cure(source: str, unknown: dict) -> str:
-    if source == "color":
-        cure = "Smoothed or JPEG masks have mixed colours: save masks as PNG without smoothing"
-    elif any(value >= 1000 for value in unknown):
-        cure = "Such values are instance ids: use the _labelIds.png file"
-    elif source == "train_ids":
-        cure = "If these are official label ids, set source='label_ids'"
-    else:
-        cure = "If these are class indices, set source='train_ids'"
-    return f"{cure}; or set unknown='ignore' to make such pixels void."

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import cv2
+import mmcv
+import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmseg.registry import TRANSFORMS
 
-from cityseg_ext.checks import file_problem
+from cityseg_ext.transforms.image_file import read_image_bytes, take_half, unreadable
 
 
 @TRANSFORMS.register_module()
@@ -16,6 +18,7 @@ class LoadStreetImage(LoadImageFromFile):
     Required Keys:
 
     - img_path (str)
+    - photo_half (str): optional; ``'left'`` or ``'right'`` where photograph and mask share one file
 
     Added Keys:
 
@@ -24,23 +27,19 @@ class LoadStreetImage(LoadImageFromFile):
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is empty, truncated or no image.
+        ValueError: if the file is empty, truncated, no image, or claims more than 2**27 pixels.
     """
 
-    def transform(self, results: dict) -> dict | None:
+    def transform(self, results: dict) -> dict:
+        path = results["img_path"]
+        data, _ = read_image_bytes(path, "photograph", self.backend_args)
         try:
-            loaded = super().transform(results)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                file_problem(results["img_path"], "an existing image", "no file", "Check `data_root` and `img_suffix`.")
-            ) from error
-        except (AssertionError, AttributeError, cv2.error, OSError) as error:  # what mmcv meets when OpenCV gives up
-            raise ValueError(
-                file_problem(
-                    results["img_path"],
-                    "a readable image",
-                    "one that is empty, truncated or no image at all",
-                    "Restore the file, or remove it together with its label.",
-                )
-            ) from error
-        return loaded
+            img = mmcv.imfrombytes(data, flag=self.color_type, backend=self.imdecode_backend)
+        except (AttributeError, cv2.error, OSError) as error:  # what mmcv meets when a decoder gives up
+            raise unreadable(path, "photograph", "one that is truncated or damaged") from error
+        if img is None:
+            raise unreadable(path, "photograph", "one that is truncated or damaged")
+        img = np.ascontiguousarray(take_half(path, img, results.get("photo_half")))
+        results["img"] = img.astype(np.float32) if self.to_float32 else img
+        results["img_shape"] = results["ori_shape"] = img.shape[:2]
+        return results

@@ -131,16 +131,16 @@ def broken(folder, kind, suffix):
 @pytest.mark.parametrize("kind", ["truncated", "empty", "text"])
 def test_broken_files_are_named(tmp_path, kind, suffix):
     path = broken(tmp_path, kind, suffix)
-    with pytest.raises(ValueError, match=rf"'{path}' to be a readable image.*Restore the file"):
+    with pytest.raises(ValueError, match=rf"'{path}' to be a readable image.*Restore it"):
         load(path)
-    with pytest.raises(ValueError, match=rf"'{path}' to be a readable image.*Restore the file"):
+    with pytest.raises(ValueError, match=rf"'{path}' to be a readable image.*Restore it"):
         LoadStreetImage()(dict(img_path=path))
 
 
 def test_missing_files_are_named():
     with pytest.raises(FileNotFoundError, match="'nowhere.png' to be an existing label"):
         load("nowhere.png")
-    with pytest.raises(FileNotFoundError, match="'nowhere.png' to be an existing image"):
+    with pytest.raises(FileNotFoundError, match="'nowhere.png' to be an existing photograph"):
         LoadStreetImage()(dict(img_path="nowhere.png"))
 
 

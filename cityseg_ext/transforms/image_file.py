@@ -1,0 +1,87 @@
+"""Image files of any origin: found, small enough to be decoded, and cut into halves; errors name the file."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+from mmengine import fileio
+from PIL import Image
+
+from cityseg_ext.checks import file_problem
+
+HALVES = ("left", "right")
+MAX_PIXELS = 1 << 27  # 16384 x 8192: a header that claims more is refused before anything of that size is allocated
+
+
+def read_image_bytes(path: str, what: str, backend_args: dict | None = None) -> tuple[bytes, Image.Image]:
+    """Read an image file and look at its header; pixels are not decoded yet.
+
+    Args:
+        path: the file.
+        what: what it is to be, for error messages: ``'photograph'`` or ``'label'``.
+        backend_args: arguments of mmengine's file backend.
+
+    Returns:
+        The bytes, and Pillow's image of them, of which only the header has been read.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no image, or claims more than 2**27 pixels.
+    """
+    try:
+        data = fileio.get(path, backend_args=backend_args)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        cure = "Check `data_root` and the suffix options."
+        raise FileNotFoundError(file_problem(path, f"an existing {what} file", "no file", cure)) from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is ours
+            image = Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError as error:
+        raise _too_large(path, str(error)) from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise unreadable(path, what, f"{len(data)} bytes that are no image") from error
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_large(path, f"{image.width}x{image.height}")
+    return data, image
+
+
+def decode_image(path: str, image: Image.Image, what: str) -> np.ndarray:
+    """All pixels of an image whose header :func:`read_image_bytes` has read: (H, W) or (H, W, C), RGB order.
+
+    Raises:
+        ValueError: if the file is truncated or damaged.
+    """
+    try:
+        image.load()
+        return np.asarray(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise unreadable(path, what, f"one that cannot be decoded ({error})") from error
+
+
+def take_half(path: str, pixels: np.ndarray, half: str | None) -> np.ndarray:
+    """The left or right half of (H, W) or (H, W, C); the whole for None.
+
+    Raises:
+        ValueError: if the width is odd, so that there are no two equal halves.
+    """
+    if half is None:
+        return pixels
+    width = pixels.shape[1]
+    if width % 2:
+        rule = "a pair of equal halves, photograph and mask side by side, of even width"
+        raise ValueError(file_problem(path, rule, f"width {width}", "Remove the file, or cut it to an even width."))
+    return pixels[:, : width // 2] if half == "left" else pixels[:, width // 2 :]
+
+
+def unreadable(path: str, what: str, value: str) -> ValueError:
+    """The error for a file whose content is damaged."""
+    partner = "label" if what == "photograph" else "photograph"
+    return ValueError(file_problem(path, "a readable image", value, f"Restore it, or remove it and its {partner}."))
+
+
+def _too_large(path: str, value: str) -> ValueError:
+    cure = "Its header is damaged, or it is meant to exhaust memory: remove it, or cut it into tiles."
+    return ValueError(file_problem(path, f"an image of at most {MAX_PIXELS} pixels", value, cure))

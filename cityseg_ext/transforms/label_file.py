@@ -1,0 +1,122 @@
+"""Label files of any kind (colour masks, label ids, class indices) to class indices."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from cityseg_ext.checks import file_problem, shorten
+from cityseg_ext.functional.color_mask import DecodedMask, decode_color_mask, decode_label_ids
+from cityseg_ext.labels import IGNORE_INDEX, Taxonomy
+from cityseg_ext.transforms.image_file import decode_image, read_image_bytes, take_half
+
+_WIDE_MODES = ("I", "I;16", "I;16B", "I;16L")
+
+
+def read_label(
+    path: str,
+    source: str,
+    taxonomy: Taxonomy,
+    mode: str = "exact",
+    half: str | None = None,
+    size: tuple[int, ...] | None = None,
+    backend_args: dict | None = None,
+) -> DecodedMask:
+    """Read a label file as class indices.
+
+    Args:
+        path: the file.
+        source: ``'color'``, ``'label_ids'`` or ``'train_ids'``.
+        taxonomy: the classes wanted.
+        mode: how colours are decoded, see :func:`~cityseg_ext.functional.color_mask.decode_color_mask`.
+        half: ``'left'`` or ``'right'`` where photograph and mask are side by side in one file.
+        size: (H, W, ...) that the label must have.
+        backend_args: arguments of mmengine's file backend.
+
+    Returns:
+        Class indices, uint8 (H, W), and what was unknown.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be read, or is of another kind or size.
+    """
+    _, image = read_image_bytes(path, "label", backend_args)
+    if source == "color":
+        pixels = take_half(path, _pixels_as_color(path, image), half)
+    else:
+        pixels = take_half(path, _pixels_as_ids(path, image), half)
+    if size is not None and pixels.shape[:2] != tuple(size[:2]):
+        rule = f"of its photograph's size {size[1]}x{size[0]} (width x height)"
+        cure = "Pair the right files, or export the label at full size with nearest-neighbour resizing."
+        raise ValueError(file_problem(path, rule, f"{pixels.shape[1]}x{pixels.shape[0]}", cure))
+    if source == "color":
+        return decode_color_mask(pixels, taxonomy.color_to_index, "rgb", mode)
+    if source == "label_ids":
+        id_to_index = {number % 256: index for number, index in taxonomy.id_to_index.items()}
+    else:
+        id_to_index = {index: index for index in range(taxonomy.num_classes)} | {IGNORE_INDEX: IGNORE_INDEX}
+    return decode_label_ids(pixels, id_to_index)
+
+
+def unknown_problem(path: str, decoded: DecodedMask, source: str, taxonomy: Taxonomy, cure: str | None = None) -> str:
+    """The sentence about colours or ids of a file that are in no table; ``cure`` replaces the usual advice."""
+    kind = "colours (RGB)" if source == "color" else "ids"
+    total = sum(decoded.unknown.values())
+    listed = shorten([f"{value}: {count} pixels" for value, count in decoded.unknown.items()])
+    found = f"{total} of {decoded.indices.size} pixels with {len(decoded.unknown)} other {kind}: {listed}"
+    rule = {
+        "color": f"a mask in the colours of {taxonomy.name}",
+        "label_ids": "a map of Cityscapes label ids 0 to 33 (or 255)",
+        "train_ids": f"a map of the class indices 0 to {taxonomy.num_classes - 1} (or 255)",
+    }[source]
+    return file_problem(path, rule, found, cure or _unknown_cure(source, decoded.unknown))
+
+
+def _pixels_as_color(path: str, image: Image.Image) -> np.ndarray:
+    """uint8 (H, W, 3 or 4), RGB or RGBA."""
+    if image.mode in ("P", "PA"):
+        decode_image(path, image, "label")
+        return np.asarray(image.convert("RGBA"))
+    if image.mode in ("RGB", "RGBA"):
+        return decode_image(path, image, "label")
+    raise ValueError(
+        file_problem(
+            path,
+            "a colour mask (RGB, RGBA or palette)",
+            f"an image of mode {image.mode}",
+            "If it holds ids, set source='label_ids' or source='train_ids'.",
+        )
+    )
+
+
+def _pixels_as_ids(path: str, image: Image.Image) -> np.ndarray:
+    """Integers (H, W)."""
+    pixels = decode_image(path, image, "label")
+    if image.mode == "1":
+        return pixels.astype(np.uint8)
+    if image.mode in ("L", "P"):
+        return pixels
+    if image.mode in _WIDE_MODES:
+        return pixels.astype(np.int64)
+    if image.mode in ("RGB", "RGBA") and (pixels[..., :1] == pixels[..., 1:3]).all():
+        return np.ascontiguousarray(pixels[..., 0])
+    raise ValueError(
+        file_problem(
+            path,
+            "a map of ids (grey, palette, or RGB with three equal channels)",
+            f"an image of mode {image.mode} with differing channels" if pixels.ndim == 3 else f"mode {image.mode}",
+            "If it is a colour mask, set source='color'.",
+        )
+    )
+
+
+def _unknown_cure(source: str, unknown: dict) -> str:
+    if source == "color":
+        cure = "Masks that were smoothed or saved as JPEG have mixed colours: set mode='robust'"
+    elif any(value >= 1000 for value in unknown):
+        cure = "Such values are instance ids: use the _labelIds.png file"
+    elif source == "train_ids":
+        cure = "If these are official label ids, set source='label_ids'"
+    else:
+        cure = "If these are class indices, set source='train_ids'"
+    return f"{cure}; or set unknown='ignore' to make such pixels void."
