@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -12,6 +12,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from cityseg_ext.checks import check_at_least, check_choice, did_you_mean, expected, shorten
+from cityseg_ext.datasets.files import walk_files
 from cityseg_ext.labels import IGNORE_INDEX, LABEL_SUFFIXES, PHOTO_SUFFIXES, TAXONOMIES, Taxonomy, get_taxonomy
 
 UNPAIRED_POLICIES = ("error", "skip")
@@ -150,7 +151,7 @@ class CityscapesColorMaskDataset(BaseSegDataset):
             )
         stems: dict[str, str] = {}
         others: list[str] = []
-        for path in _walk(folder):
+        for path in walk_files(folder):
             name = os.path.relpath(path, folder)
             suffix = next((suffix for suffix in suffixes if name.lower().endswith(suffix.lower())), None)
             if suffix is None:
@@ -192,17 +193,3 @@ class CityscapesColorMaskDataset(BaseSegDataset):
         if self.unpaired == "error":
             raise ValueError(f"{message} Add the missing files, or set unpaired='skip'.")
         print_log(f"{message} They are left out.", logger="current", level=logging.WARNING)
-
-
-def _walk(folder: str) -> Iterator[str]:
-    """All files below a folder; links to folders are followed, each real folder being entered once."""
-    seen: set[str] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        for name in files:
-            if not name.startswith("."):
-                yield os.path.join(parent, name)
