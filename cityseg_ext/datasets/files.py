@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 def walk_files(folder: str) -> Iterator[str]:
-    """All files below a folder; links to folders are followed, each real folder being entered once, hidden files left out."""
+    """All files below a folder but hidden ones; links to folders are followed, each real folder being entered once."""
     seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
