@@ -81,7 +81,8 @@ def main() -> None:
     try:
         report = convert_masks(**options, suffix=args.output_suffix, progress=progress)
     finally:
-        bar.stop()
+        if bar.live.is_started:
+            bar.stop()
     counts = report.counts
     _cli.say(
         f"Converted {counts['converted']}, skipped {counts['skipped']} (already there), missing {counts['missing']}, "

@@ -58,7 +58,7 @@ def convert_masks(
 
     Args:
         src: folder of label files, at any depth.
-        dst: folder of the masks; it may be ``src`` or lie in it. No mask is written over a label, or taken for one later.
+        dst: folder of the masks; it may be ``src`` or lie in it. no mask is written over a label, or taken for one.
         source: ``'color'``, ``'label_ids'``, ``'train_ids'``, or ``'pairs'``: photograph and colour mask side by side.
         target: ``'train_ids'``: class indices of the taxonomy, 255 for all else; ``'label_ids'``: official ids, 0 for
             what has none. From colours and label ids to label ids nothing is dropped, whatever the taxonomy.
@@ -111,7 +111,7 @@ def convert_masks(
     todo, done = plan(labels, Path(dst), suffix, conversion, max_images, overwrite)
     result = ConversionReport(
         path=Path(report or Path(dst, "conversion.json")),
-        settings=dict(src=str(src), dst=str(dst), suffix=suffix, max_images=max_images, conversion=conversion.key),
+        settings=dict(src=str(src), dst=str(dst), suffix=suffix, max_images=max_images, **conversion.settings),
         skipped=done,
         missing=missing,
         left=len(todo),

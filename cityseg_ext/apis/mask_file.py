@@ -25,6 +25,7 @@ PART_NAME = re.compile(r"\.\d+\.cityseg-part")
 
 _NOTE = "cityseg"  # keyword of the text chunk
 _VERSION = 1  # of what is written: raise it when the same input would give another mask or note
+_SETTINGS = ("source", "target", "taxonomy", "mode", "half", "unknown")
 _PNG_END = b"IEND\xaeB`\x82"
 _MOST_FREQUENT = 10
 
@@ -50,10 +51,15 @@ class Conversion:
     unknown: str
 
     @cached_property
+    def settings(self) -> dict[str, str | None]:
+        """Names and values, for the reader."""
+        return {name: getattr(self, name) for name in _SETTINGS} | {"taxonomy": self.taxonomy.name}
+
+    @cached_property
     def key(self) -> str:
-        """A short text that is another one if anything about the conversion is."""
-        taxonomy = f"{self.taxonomy.name} {zlib.crc32(repr(self.taxonomy).encode()):08x}"
-        return f"{_VERSION} {self.source}>{self.target} {taxonomy} {self.mode} {self.half} {self.unknown}"
+        """A short text that differs as soon as anything about the conversion does."""
+        values = repr([_VERSION, self.taxonomy, *self.settings.values()])
+        return f"{self.source} to {self.target}, {zlib.crc32(values.encode()):08x}"
 
     @cached_property
     def reading(self) -> Taxonomy:
@@ -188,7 +194,7 @@ def is_current(note: Note, label: str) -> bool:
     Size and time are compared with those noted, not the ages of the two files: labels that are replaced from an archive
     are often older than the masks of those before them.
     """
-    return note.whole and note.label == _state(label)
+    return note.whole and os.path.exists(label) and note.label == _state(label)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -79,14 +79,14 @@ def plan(
     Raises:
         ValueError: if a mask would be written over a label, or over a file that is not of this conversion.
     """
-    inputs = {_identity(label) for label in labels.values()}
+    inputs = {_identity(label) for label in labels.values()} - {None}
     todo, done, foreign = [], {}, []
     for stem, label in list(labels.items())[:max_images]:
         job = Job(label, f"{dst / stem}{suffix}")
         if not os.path.lexists(job.mask):
             todo.append(job)
             continue
-        if os.path.exists(job.mask) and _identity(job.mask) in inputs:
+        if _identity(job.mask) in inputs:
             cure = "Choose another `dst`, or another `suffix` (--output-suffix)."
             raise ValueError(expected("dst", "a folder where no label is overwritten", f"'{job.mask}'", cure))
         note = None if overwrite else read_note(job.mask)
@@ -148,7 +148,10 @@ def _photos_beside(src: Path) -> Path | None:
     return photos if photos.is_dir() else None
 
 
-def _identity(path: str) -> tuple[int, int]:
+def _identity(path: str) -> tuple[int, int] | None:
     """The same for all names of one file: links, and upper and lower case where the disk knows no difference."""
-    stat = os.stat(path)
+    try:
+        stat = os.stat(path)
+    except FileNotFoundError:  # a link to nowhere
+        return None
     return stat.st_dev, stat.st_ino
