@@ -32,7 +32,11 @@ def parse_args() -> argparse.Namespace:
     )
     add("--target", choices=["train_ids", "label_ids"], default="train_ids", help="default: %(default)s")
     add("--taxonomy", choices=list(TAXONOMIES), default="cityscapes19", help="numbering of train ids")
-    add("--mode", choices=MODES, help="how colours are decoded (default: exact; for pairs robust, where there is it)")
+    add(
+        "--mode",
+        choices=MODES,
+        help="how colours are decoded (default: robust for pairs if it is a choice, else exact)",
+    )
     add("--half", choices=["left", "right"], help="half of a pair that holds the mask (default: right)")
     add(
         "--unknown",
@@ -74,8 +78,8 @@ def main() -> None:
     task = bar.add_task("")
 
     def progress(done: int, total: int) -> None:
-        bar.start()  # not before: workers are forked first, and a bar has a thread
         bar.update(task, completed=done, total=total)
+        bar.start()  # not before: workers are forked first, and a bar has a thread
 
     options = {name: value for name, value in vars(args).items() if name not in ("allow_errors", "output_suffix")}
     try:

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from cityseg_ext import __version__
+import cityseg_ext
 from cityseg_ext.apis.mask_file import Job, MaskFacts, Outcome, write_atomically
 from cityseg_ext.checks import expected
 
@@ -68,14 +68,14 @@ class ConversionReport:
         lists["corrupt"] = [dict(label=job.label, reason=reason) for job, reason in sorted(self.corrupt.items())]
         head = dict(
             generator=_GENERATOR,
-            version=__version__,
+            version=cityseg_ext.__version__,
             settings=self.settings,
             counts=self.counts,
             pixels=self.pixels,
         )
         text = json.dumps(head | lists, indent=1, ensure_ascii=False)
-        # Names of files need not be valid Unicode; such bytes go through as they came.
-        write_atomically(self.path, text.encode("utf-8", "surrogateescape"))
+        # Names of files need not be valid Unicode: what is not becomes an escape sequence, as JSON has them too.
+        write_atomically(self.path, text.encode("utf-8", "backslashreplace"))
 
 
 def check_report_path(path: Path) -> None:
@@ -87,7 +87,7 @@ def check_report_path(path: Path) -> None:
     if not path.exists():
         return
     try:
-        ours = json.loads(path.read_text("utf-8", "surrogateescape")).get("generator") == _GENERATOR
+        ours = json.loads(path.read_text("utf-8")).get("generator") == _GENERATOR
     except (OSError, ValueError, AttributeError):
         ours = False
     if not ours:

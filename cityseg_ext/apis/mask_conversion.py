@@ -135,18 +135,18 @@ def _convert(
     result: ConversionReport,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    unknown = []
     with closing(_outcomes(jobs, conversion, min(workers, len(jobs), _MOST_WORKERS))) as outcomes:
         for count, outcome in enumerate(outcomes, start=1):
             result.add(outcome)
             if outcome.problem is not None:
                 _warn(f"Corrupt: {outcome.problem}")
-            elif outcome.facts.pixels["unknown"]:
-                unknown.append(outcome.job.label)
             if progress is not None:
                 progress(count, len(jobs))
+    masks = result.converted | result.skipped
+    unknown = sorted(job.label for job, facts in masks.items() if facts.pixels["unknown"])
     if unknown:
-        _warn(f"{len(unknown)} files have unknown colours or ids, which are void now: {shorten(sorted(unknown))}")
+        share = f"{result.pixels['unknown'] / result.pixels['all']:.2%} of all pixels"
+        _warn(f"{len(unknown)} files have unknown colours or ids, {share}. They are void now: {shorten(unknown)}")
 
 
 def _outcomes(jobs: list[Job], conversion: Conversion, workers: int) -> Iterator[Outcome]:
@@ -156,20 +156,14 @@ def _outcomes(jobs: list[Job], conversion: Conversion, workers: int) -> Iterator
             yield convert_file(job, conversion)
         return
     with ProcessPoolExecutor(workers, initializer=_start_worker) as pool:
-        futures = [pool.submit(convert_file, job, conversion) for job in jobs]
         try:
+            futures = [pool.submit(convert_file, job, conversion) for job in jobs]
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
-            raise ChildProcessError(
-                expected(
-                    "workers",
-                    "as many as memory allows",
-                    f"{workers}, and one was killed",
-                    "Masks written so "
-                    "far are whole: run again with fewer workers (--workers 1), which does only what is missing.",
-                )
-            ) from error
+            cure = "Masks written so far are whole. Run again with --workers 1: it does only what is missing."
+            value = f"{workers}, of which one was killed"
+            raise ChildProcessError(expected("workers", "as many as there is memory for", value, cure)) from error
         finally:
             pool.shutdown(cancel_futures=True)  # files in work are finished, a matter of milliseconds
 
@@ -209,4 +203,5 @@ def _remove_parts(dst: str | Path) -> None:
 
 
 def _warn(message: str) -> None:
+    message = message.encode(errors="backslashreplace").decode()  # names of files need not be valid Unicode
     print_log(message, logger="current", level=logging.WARNING)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cityseg_ext.apis.mask_file import Conversion, Job, MaskFacts, is_current, read_note
 from cityseg_ext.checks import expected, shorten
-from cityseg_ext.datasets.files import files_by_stem
+from cityseg_ext.datasets.files import files_by_stem, stem_of, walk_files
 from cityseg_ext.labels import LABEL_SUFFIXES, PHOTO_SUFFIXES
 
 PAIRS = "pairs"
@@ -32,7 +32,10 @@ def find_labels(src: str | Path, dst: str | Path, source: str, label_suffix: str
     if not suffix.lower().endswith(".png") or os.path.basename(suffix) != suffix:
         raise ValueError(expected("suffix", "the end of a file name, with .png", repr(suffix)))
     suffixes = (label_suffix,) if label_suffix else _PAIR_SUFFIXES if source == PAIRS else (LABEL_SUFFIXES[source],)
-    stems = _find("src", src, suffixes, "label_suffix")
+    _check_folder("src", src)
+    stems, others = files_by_stem(str(src), suffixes)
+    if not stems:
+        raise _no_files("src", src, suffixes, others, "label_suffix")
     if any(suffix.lower().endswith(end.lower()) or end.lower().endswith(suffix.lower()) for end in suffixes):
         stems = _without_masks(stems, dst, suffixes, suffix)
     return dict(sorted(stems.items()))
@@ -47,19 +50,24 @@ def find_missing(
     photo_suffix: str | None,
 ) -> dict[str, str]:
     """Photographs without a label: path -> reason."""
-    if photos is None:
-        official = source != PAIRS and label_suffix is None
-        photos = _photos_beside(Path(src)) if official else None
-        if photos is None:
-            return {}
-    elif source == PAIRS:
+    if source == PAIRS and photos is not None:
         raise ValueError(expected("photos", "left out for pairs, which hold their photographs", repr(str(photos))))
     suffixes = (photo_suffix,) if photo_suffix else PHOTO_SUFFIXES
+    given = photos is not None
+    if given:
+        _check_folder("photos", photos)
+    elif source != PAIRS and label_suffix is None:
+        photos = _photos_beside(Path(src))
+    if photos is None:
+        return {}
+    stems = {path: stem_of(os.path.relpath(path, photos), suffixes) for path in sorted(walk_files(str(photos)))}
+    if given and not any(stems.values()):
+        raise _no_files("photos", photos, suffixes, list(stems), "photo_suffix")
     end = label_suffix or LABEL_SUFFIXES[source]
     return {
         path: f"no label '{Path(src, stem)}{end}'"
-        for stem, path in sorted(_find("photos", photos, suffixes, "photo_suffix").items())
-        if stem not in labels
+        for path, stem in stems.items()
+        if stem is not None and stem not in labels
     }
 
 
@@ -103,39 +111,40 @@ def plan(
     return todo, done
 
 
-def _find(argument: str, folder: str | Path, suffixes: tuple[str, ...], suffix_argument: str) -> dict[str, str]:
+def _check_folder(argument: str, folder: str | Path) -> None:
     if not os.path.isdir(folder):
         raise FileNotFoundError(expected(argument, "an existing folder", f"'{folder}'"))
-    stems, others = files_by_stem(str(folder), suffixes)
-    if not stems:
-        found = f"{len(others)} other files in '{folder}': {shorten(sorted(others), 3) or 'none'}"
-        cure = f"Set `{suffix_argument}` (--{suffix_argument.replace('_', '-')}) to how the names end."
-        raise FileNotFoundError(expected(argument, f"a folder with files '*{' or *'.join(suffixes)}'", found, cure))
-    return stems
+
+
+def _no_files(
+    argument: str, folder: str | Path, suffixes: tuple[str, ...], others: list[str], suffix_argument: str
+) -> FileNotFoundError:
+    found = f"{len(others)} other files in '{folder}': {shorten(sorted(others), 3) or 'none'}"
+    cure = f"Set `{suffix_argument}` (--{suffix_argument.replace('_', '-')}) to how the names end."
+    return FileNotFoundError(expected(argument, f"a folder with files '*{' or *'.join(suffixes)}'", found, cure))
 
 
 def _without_masks(stems: dict[str, str], dst: str | Path, ends: tuple[str, ...], suffix: str) -> dict[str, str]:
     """Leave out masks of earlier runs; called where they are named as labels are."""
+    masks = {stem for stem, path in stems.items() if path.lower().endswith(".png") and read_note(path) is not None}
     real_dst = os.path.realpath(dst)
     below = {
-        stem: path
-        for stem, path in stems.items()
-        if Path(os.path.realpath(os.path.dirname(path))).is_relative_to(real_dst)
+        stem for stem, path in stems.items() if Path(os.path.realpath(os.path.dirname(path))).is_relative_to(real_dst)
     }
-    labels = [path for path in below.values() if read_note(path) is None]
-    if labels:
+    if below - masks:
         raise ValueError(
             expected(
                 "dst",
                 f"a folder without labels, as masks '*{suffix}' would be taken for labels '*{' or *'.join(ends)}'",
-                f"'{dst}' with {shorten(labels, 3)}",
+                f"'{dst}' with {shorten(sorted(stems[stem] for stem in below - masks), 3)}",
                 "Choose a folder of its own, or another `suffix` (--output-suffix).",
             )
         )
-    left = {stem: path for stem, path in stems.items() if stem not in below}
+    # A tree of nothing but masks of an earlier run, elsewhere, is meant as the labels of this one.
+    left = (set(stems) - masks) or (set(stems) - below)
     if not left:
         raise FileNotFoundError(expected("src", "a folder with labels", "only masks of an earlier run"))
-    return left
+    return {stem: stems[stem] for stem in left}
 
 
 def _photos_beside(src: Path) -> Path | None:

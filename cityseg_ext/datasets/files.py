@@ -38,12 +38,22 @@ def files_by_stem(folder: str, suffixes: Sequence[str]) -> tuple[dict[str, str],
     others: list[str] = []
     for path in walk_files(folder):
         name = os.path.relpath(path, folder)
-        suffix = next((suffix for suffix in suffixes if name.lower().endswith(suffix.lower())), None)
-        if suffix is None:
+        stem = stem_of(name, suffixes)
+        if stem is None:
             others.append(name)
             continue
-        stem = name[: -len(suffix)]
         if stem in stems:
             raise ValueError(f"Expected one file for '{stem}', but got '{stems[stem]}' and '{path}'. Remove one.")
         stems[stem] = path
     return stems, others
+
+
+def stem_of(name: str, suffixes: Sequence[str]) -> str | None:
+    """A name without the first of the suffixes that it ends in, in upper or lower case; None if it has none.
+
+    Example:
+        >>> stem_of("a_Color.PNG", ["_color.png", ".png"]), stem_of("a.txt", [".png"])
+        ('a', None)
+    """
+    suffix = next((suffix for suffix in suffixes if name.lower().endswith(suffix.lower())), None)
+    return None if suffix is None else name[: -len(suffix)]

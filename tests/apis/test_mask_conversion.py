@@ -306,6 +306,7 @@ def test_own_masks_are_never_taken_for_labels(tmp_path):
     for _ in range(3):
         report = convert_masks(labels, labels / "masks", **options)
         assert report.counts["converted"] + report.counts["skipped"] == 2
+    assert convert_masks(labels, labels / "others", **options).counts["converted"] == 2
     (labels / "a.png").unlink()  # its mask stays, and is still no label
     assert convert_masks(labels, labels / "masks", **options).counts["skipped"] == 1
     assert files_below(labels / "masks") == ["a_mask.png", "conversion.json", "deep/b_mask.png"]
@@ -338,9 +339,21 @@ def test_photographs_without_label_are_missing(colors, tmp_path):
     written = json.loads((tmp_path / "out" / "conversion.json").read_text())
     assert written["missing"][0]["photo"] == lost and LABEL_SUFFIXES["color"] in written["missing"][0]["reason"]
     assert list(convert_masks(colors / "val", tmp_path / "val", workers=0).missing) == [lost]
+    with pytest.raises(FileNotFoundError, match="--photo-suffix"):
+        convert_masks(colors, tmp_path / "out", workers=0, photos=colors)
     write(tmp_path / "pictures" / "val" / "x.jpg", COLORS)
     report = convert_masks(colors, tmp_path / "out", workers=0, photos=tmp_path / "pictures", photo_suffix=".jpg")
     assert list(report.missing) == [str(tmp_path / "pictures" / "val" / "x.jpg")]
+
+
+def test_photographs_of_two_kinds_or_of_other_names_do_not_matter(colors, tmp_path):
+    for suffix in PHOTO_SUFFIXES:
+        write(tmp_path / "leftImg8bit" / f"val/bonn/c_000000{suffix}", COLORS)
+    write(tmp_path / "leftImg8bit" / "other.jpg", COLORS)
+    assert convert_masks(colors, tmp_path / "out", workers=0).missing == {}
+    for path in (tmp_path / "leftImg8bit" / "val" / "bonn").iterdir():
+        path.unlink()
+    assert convert_masks(colors, tmp_path / "out", workers=0).missing == {}
 
 
 def test_odd_names_and_loops(tmp_path):
@@ -354,6 +367,8 @@ def test_odd_names_and_loops(tmp_path):
     assert report.counts == dict(converted=2, skipped=0, missing=0, corrupt=0, left=0)
     assert (tmp_path / "out put" / "Köln, Süd 東京" / "a b,c_mask.png").is_file()
     assert convert_masks(tmp_path / "in", tmp_path / "out put").counts["skipped"] == 2
+    written = json.loads((tmp_path / "out put" / "conversion.json").read_text("utf-8"))
+    assert {entry["label"] for entry in written["skipped"]} == {str(label), raw}
 
 
 def test_an_interrupt_leaves_whole_files_and_a_report(colors, tmp_path):
