@@ -12,7 +12,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from cityseg_ext.checks import check_at_least, check_choice, did_you_mean, expected, shorten
-from cityseg_ext.datasets.files import walk_files
+from cityseg_ext.datasets.files import files_by_stem
 from cityseg_ext.labels import IGNORE_INDEX, LABEL_SUFFIXES, PHOTO_SUFFIXES, TAXONOMIES, Taxonomy, get_taxonomy
 
 UNPAIRED_POLICIES = ("error", "skip")
@@ -149,18 +149,7 @@ class CityscapesColorMaskDataset(BaseSegDataset):
                     "Give the folder that holds leftImg8bit and gtFine (--data-root), or change `data_prefix`.",
                 )
             )
-        stems: dict[str, str] = {}
-        others: list[str] = []
-        for path in walk_files(folder):
-            name = os.path.relpath(path, folder)
-            suffix = next((suffix for suffix in suffixes if name.lower().endswith(suffix.lower())), None)
-            if suffix is None:
-                others.append(name)
-                continue
-            stem = name[: -len(suffix)]
-            if stem in stems:
-                raise ValueError(f"Expected one file for '{stem}', but got '{stems[stem]}' and '{path}'. Remove one.")
-            stems[stem] = path
+        stems, others = files_by_stem(folder, suffixes)
         if not stems:
             raise FileNotFoundError(
                 f"Expected files '*{' or *'.join(suffixes)}' ({what}) in '{folder}', but found "

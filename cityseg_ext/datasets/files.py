@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 
 def walk_files(folder: str) -> Iterator[str]:
@@ -15,6 +15,45 @@ def walk_files(folder: str) -> Iterator[str]:
             folders.clear()
             continue
         seen.add(real)
+        folders.sort(key=lambda name: (os.path.islink(os.path.join(parent, name)), name))  # names do not depend on luck
         for name in files:
             if not name.startswith("."):
                 yield os.path.join(parent, name)
+
+
+def files_by_stem(folder: str, suffixes: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Files below a folder whose names end in one of some suffixes; upper and lower case are the same.
+
+    Args:
+        folder: where to look, at any depth.
+        suffixes: ends of names; the first that fits is taken off.
+
+    Returns:
+        Stem relative to the folder -> path; and the names, relative to the folder, of all other files.
+
+    Raises:
+        ValueError: if two files have the same stem.
+    """
+    stems: dict[str, str] = {}
+    others: list[str] = []
+    for path in walk_files(folder):
+        name = os.path.relpath(path, folder)
+        stem = stem_of(name, suffixes)
+        if stem is None:
+            others.append(name)
+            continue
+        if stem in stems:
+            raise ValueError(f"Expected one file for '{stem}', but got '{stems[stem]}' and '{path}'. Remove one.")
+        stems[stem] = path
+    return stems, others
+
+
+def stem_of(name: str, suffixes: Sequence[str]) -> str | None:
+    """A name without the first of the suffixes that it ends in, in upper or lower case; None if it has none.
+
+    Example:
+        >>> stem_of("a_Color.PNG", ["_color.png", ".png"]), stem_of("a.txt", [".png"])
+        ('a', None)
+    """
+    suffix = next((suffix for suffix in suffixes if name.lower().endswith(suffix.lower())), None)
+    return None if suffix is None else name[: -len(suffix)]
