@@ -17,7 +17,8 @@ import _cli
 
 
 def parse_args() -> argparse.Namespace:
-    from cityseg_ext.functional.color_mask import MODES
+    from cityseg_ext.functional.color_mask import MODES, UNCERTAIN_POLICIES
+    from cityseg_ext.functional.mask_decoder import EFFORTS
     from cityseg_ext.labels import LABEL_SUFFIXES, TAXONOMIES
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -35,8 +36,15 @@ def parse_args() -> argparse.Namespace:
     add(
         "--mode",
         choices=MODES,
-        help="how colours are decoded (default: robust for pairs if it is a choice, else exact)",
+        help="how colours are decoded; robust: for smoothed masks and JPEG (default: robust for pairs, else exact)",
     )
+    add(
+        "--uncertain",
+        choices=UNCERTAIN_POLICIES,
+        default="resolve",
+        help="robust: mixed pixels in doubt get the most likely class, or become void (default: %(default)s)",
+    )
+    add("--effort", choices=EFFORTS, default="best", help="robust: how hard to look (default: %(default)s)")
     add("--half", choices=["left", "right"], help="half of a pair that holds the mask (default: right)")
     add(
         "--unknown",
@@ -87,7 +95,10 @@ def main() -> None:
     finally:
         if bar.live.is_started:
             bar.stop()
-    counts = report.counts
+    counts, pixels = report.counts, report.pixels
+    if pixels:
+        kinds = ("exact", "resolved", "uncertain", "unknown")
+        _cli.say("Pixels: " + ", ".join(f"{pixels[kind] / pixels['all']:.2%} {kind}" for kind in kinds))
     _cli.say(
         f"Converted {counts['converted']}, skipped {counts['skipped']} (already there), missing {counts['missing']}, "
         f"corrupt {counts['corrupt']}. Masks in {args.dst}, report in {report.path}"

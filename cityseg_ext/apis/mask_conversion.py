@@ -22,7 +22,8 @@ from cityseg_ext.apis.mask_file import PART_NAME, Conversion, Job, Outcome, conv
 from cityseg_ext.apis.mask_tree import PAIRS, TARGETS, find_labels, find_missing, plan
 from cityseg_ext.apis.runs import check_writable
 from cityseg_ext.checks import check_at_least, check_choice, expected, shorten
-from cityseg_ext.functional.color_mask import MODES
+from cityseg_ext.functional.color_mask import MODES, UNCERTAIN_POLICIES
+from cityseg_ext.functional.mask_decoder import EFFORTS
 from cityseg_ext.labels import LABEL_SUFFIXES, Taxonomy, get_taxonomy
 from cityseg_ext.transforms.color_mask import UNKNOWN_POLICIES
 from cityseg_ext.transforms.image_file import HALVES
@@ -38,6 +39,8 @@ def convert_masks(
     target: str = "train_ids",
     taxonomy: str | Taxonomy = "cityscapes19",
     mode: str | None = None,
+    uncertain: str = "resolve",
+    effort: str = "best",
     half: str | None = None,
     photos: str | Path | None = None,
     label_suffix: str | None = None,
@@ -58,13 +61,16 @@ def convert_masks(
 
     Args:
         src: folder of label files, at any depth.
-        dst: folder of the masks; it may be ``src`` or lie in it. no mask is written over a label, or taken for one.
+        dst: folder of the masks; it may be ``src`` or lie in it. No mask is written over a label, or taken for one.
         source: ``'color'``, ``'label_ids'``, ``'train_ids'``, or ``'pairs'``: photograph and colour mask side by side.
         target: ``'train_ids'``: class indices of the taxonomy, 255 for all else; ``'label_ids'``: official ids, 0 for
             what has none. From colours and label ids to label ids nothing is dropped, whatever the taxonomy.
         taxonomy: ``'cityscapes19'``, ``'cityscapes29'`` or a :class:`~cityseg_ext.labels.Taxonomy`.
         mode: how colours are decoded, see :func:`~cityseg_ext.functional.color_mask.decode_color_mask`. By default
-            ``'exact'``, and for pairs ``'robust'`` where there is that mode.
+            ``'exact'``, and for pairs ``'robust'``.
+        uncertain: with ``'robust'``: mixed pixels in doubt get the most likely class, ``'resolve'``, or 255,
+            ``'ignore'``.
+        effort: with ``'robust'``: ``'best'``, or ``'fast'`` as in training pipelines.
         half: for pairs: the half that holds the mask, ``'right'`` by default.
         photos: folder of photographs; those without a label are warned about and reported as missing. By default, for
             official names, the folder ``leftImg8bit`` beside ``gtFine`` if ``src`` is in one and it is there.
@@ -92,8 +98,10 @@ def convert_masks(
     check_choice("target", target, TARGETS)
     check_choice("unknown", unknown, UNKNOWN_POLICIES)
     if mode is None:
-        mode = "robust" if source == PAIRS and "robust" in MODES else "exact"
+        mode = "robust" if source == PAIRS else "exact"
     check_choice("mode", mode, MODES)
+    check_choice("uncertain", uncertain, UNCERTAIN_POLICIES)
+    check_choice("effort", effort, EFFORTS)
     for name, value, least in (("max_images", max_images, 1), ("workers", workers, 0)):
         if value is not None:
             check_at_least(name, value, least)
@@ -102,6 +110,8 @@ def convert_masks(
         target=target,
         taxonomy=get_taxonomy(taxonomy),
         mode=mode,
+        uncertain=uncertain,
+        effort=effort,
         half=_mask_half(source, half),
         unknown=unknown,
     )

@@ -25,7 +25,7 @@ PART_NAME = re.compile(r"\.\d+\.cityseg-part")
 
 _NOTE = "cityseg"  # keyword of the text chunk
 _VERSION = 1  # of what is written: raise it when the same input would give another mask or note
-_SETTINGS = ("source", "target", "taxonomy", "mode", "half", "unknown")
+_SETTINGS = ("source", "target", "taxonomy", "mode", "uncertain", "effort", "half", "unknown")
 _PNG_END = b"IEND\xaeB`\x82"
 _MOST_FREQUENT = 10
 
@@ -38,7 +38,7 @@ class Conversion:
         source: what the files hold: ``'color'``, ``'label_ids'`` or ``'train_ids'``.
         target: what is written: ``'train_ids'`` or ``'label_ids'``.
         taxonomy: the numbering of train ids, on either side.
-        mode: how colours are decoded.
+        mode, uncertain, effort: how colours are decoded.
         half: where the mask is, if photograph and mask share one file.
         unknown: ``'ignore'``: unknown colours and ids become void; ``'error'``: such a file is not converted.
     """
@@ -47,6 +47,8 @@ class Conversion:
     target: str
     taxonomy: Taxonomy
     mode: str
+    uncertain: str
+    effort: str
     half: str | None
     unknown: str
 
@@ -109,7 +111,7 @@ class MaskFacts:
     """What became of the pixels of one file.
 
     Attributes:
-        pixels: numbers of pixels: ``all`` and ``unknown``.
+        pixels: numbers of pixels: ``all``, and of these ``exact``, ``resolved``, ``uncertain`` and ``unknown``.
         unknown_values: how many different colours or ids are in no table.
         most_frequent: the most frequent of these, as text, with their pixel counts.
     """
@@ -124,6 +126,9 @@ class MaskFacts:
         return cls(
             pixels={
                 "all": decoded.indices.size,
+                "exact": decoded.exact,
+                "resolved": decoded.resolved,
+                "uncertain": decoded.uncertain,
                 "unknown": sum(decoded.unknown.values()),
             },
             unknown_values=len(decoded.unknown),
@@ -165,7 +170,7 @@ def convert_file(job: Job, conversion: Conversion) -> Outcome:
     """
     try:
         state = _state(job.label)
-        decoded = read_label(job.label, conversion.source, conversion.reading, conversion.mode, conversion.half)
+        decoded = _read(job.label, conversion)
     except (ValueError, OSError, MemoryError) as error:
         return Outcome(job, problem=str(error) or type(error).__name__)
     if decoded.unknown and conversion.unknown == "error":
@@ -177,6 +182,11 @@ def convert_file(job: Job, conversion: Conversion) -> Outcome:
     Image.fromarray(conversion.table[decoded.indices]).save(buffer, "PNG", pnginfo=info)
     write_atomically(Path(job.mask), buffer.getvalue())
     return Outcome(job, facts)
+
+
+def _read(path: str, conversion: Conversion) -> DecodedMask:
+    decoding = dict(mode=conversion.mode, uncertain=conversion.uncertain, effort=conversion.effort)
+    return read_label(path, conversion.source, conversion.reading, conversion.half, **decoding)
 
 
 def read_note(path: str) -> Note | None:

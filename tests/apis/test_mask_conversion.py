@@ -107,7 +107,7 @@ def test_an_alias_and_void_in_ids_have_their_official_id(tmp_path):
     write(tmp_path / f"x{LABEL_SUFFIXES['label_ids']}", np.array([[255, 40, 7]], np.uint8))
     report = convert_masks(tmp_path, tmp_path / "b", source="label_ids", target="label_ids", workers=0)
     assert read(tmp_path / "b" / "x_mask.png").tolist() == [[0, 0, 7]]
-    assert report.pixels == {"all": 3, "unknown": 1}
+    assert report.pixels == {"all": 3, "exact": 2, "resolved": 0, "uncertain": 0, "unknown": 1}
 
 
 def test_unknown_colours_are_void_and_counted_or_an_error(tmp_path):
@@ -116,7 +116,7 @@ def test_unknown_colours_are_void_and_counted_or_an_error(tmp_path):
     report = convert_masks(tmp_path / "in", tmp_path / "out", workers=0)
     assert read(tmp_path / "out" / "x_mask.png").tolist() == [[0, 255, 255]]
     (facts,) = report.converted.values()
-    assert facts == MaskFacts({"all": 3, "unknown": 2}, 1, {"(1, 2, 3)": 2})
+    assert facts == MaskFacts({"all": 3, "exact": 1, "resolved": 0, "uncertain": 0, "unknown": 2}, 1, {"(1, 2, 3)": 2})
     again = convert_masks(tmp_path / "in", tmp_path / "out", workers=0)
     assert list(again.skipped.values()) == [facts] and again.pixels == report.pixels  # a second run forgets nothing
 
@@ -459,3 +459,15 @@ def test_29_classes_are_29_numbers(colors, tmp_path):
     convert_masks(colors, tmp_path / "out", taxonomy="cityscapes29", workers=0)
     found = set(read(tmp_path / "out" / "val/bonn/c_000000_mask.png").flat)
     assert found == {*range(CITYSCAPES_29.num_classes), IGNORE_INDEX} - {CITYSCAPES_29.classes.index("polegroup")}
+
+
+def test_pairs_are_decoded_robustly_by_default(tmp_path):
+    sharp = np.full((64, 128, 3), CITYSCAPES_19.palette[0], np.uint8)
+    sharp[20:40, 80:110] = CITYSCAPES_19.palette[13]
+    write(tmp_path / "in" / "1.jpg", sharp, quality=90)
+    report = convert_masks(tmp_path / "in", tmp_path / "out", source="pairs", workers=0)
+    assert report.settings["mode"] == "robust" and report.settings["effort"] == "best"
+    assert report.pixels["resolved"] > report.pixels["uncertain"] and report.pixels["unknown"] == 0
+    found = read(tmp_path / "out" / "1_mask.png")
+    assert set(np.unique(found)) == {0, 13} and (found[20:40, 16:46] == 13).mean() > 0.98
+    assert (found == 13).sum() < 1.05 * 20 * 30
