@@ -28,6 +28,7 @@ from cityseg_ext.functional.synthetic import render_scene
 from cityseg_ext.labels import CITYSCAPES_19, COLORS, IGNORE_INDEX, LABELS
 
 TABLE = CITYSCAPES_19.color_to_index
+PLACE, ZOOM = (92, 150, 44), 7  # top, left and side of what the picture shows
 THIN = [CITYSCAPES_19.classes.index(name) for name in ("pole", "traffic sign", "person")]
 Pair = tuple[np.ndarray, np.ndarray]  # mask (H, W, 3) RGB, class indices (H, W)
 
@@ -115,14 +116,39 @@ def show(title: str, pairs: list[Pair]) -> None:
     print(f"\n{title}: {len(pairs)} masks of {pairs[0][0].shape[1]}x{pairs[0][0].shape[0]}\n{table}")
 
 
+def picture() -> np.ndarray:
+    """A zoomed border of a scene that no training has seen: what the file holds, three ways to decode it, the truth."""
+    (mask, truth), *_ = list(synthetic_pairs(1, "area", 90, "4:2:0"))
+    top, left, side = PLACE
+    tiles = []
+    for title, indices in (
+        ("the file: JPEG, quality 90", None),
+        ("exact colours only, rest void", ours(mask, mode="exact")),
+        ("nearest colour", ours(mask, mode="nearest")),
+        ("mode='robust'", ours(mask, mode="robust", effort="best")),
+        ("truth", truth),
+    ):
+        colors = mask if indices is None else encode_color_mask(indices, CITYSCAPES_19.palette)
+        zoomed = colors[top : top + side, left : left + side].repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
+        head = np.full((26, zoomed.shape[1], 3), 255, np.uint8)
+        cv2.putText(head, title, (4, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (40, 40, 40), 1, cv2.LINE_AA)
+        tiles += [np.vstack([head, zoomed]), np.full((26 + side * ZOOM, 8, 3), 255, np.uint8)]
+    return np.hstack(tiles[:-1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", nargs="+", type=Path, help="folders of pairs with their truth")
     parser.add_argument("--number", type=int, default=40, help="built-in scenes a setting (default: %(default)s)")
+    parser.add_argument("--picture", type=Path, help="write a picture of a zoomed border there, and measure nothing")
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     print(f"one thread; torch {torch.__version__}, OpenCV {cv2.__version__}, {len(COLORS)} colours known")
+    if args.picture:
+        Image.fromarray(picture()).save(args.picture)
+        print(f"Wrote {args.picture}")
+        return
     if args.pairs:
         for folder in args.pairs:
             show(str(folder), list(stored_pairs(folder)))

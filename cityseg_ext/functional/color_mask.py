@@ -97,6 +97,8 @@ def decode_color_mask(
         check_palette(color_to_index)
     indices = _look_up(mask, color_to_index, channel_order)
     missed = indices == _UNKNOWN
+    if mask.shape[2] == 3 and not missed.any():
+        return DecodedMask(indices, {}, exact=indices.size)
     transparent = mask[..., 3] != 255 if mask.shape[2] == 4 else np.zeros_like(missed)
     doubted = np.zeros_like(missed)
     if mode != "exact" and missed.any():

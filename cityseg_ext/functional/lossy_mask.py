@@ -54,7 +54,7 @@ def nearest_classes(mask: UInt8Array, color_to_index: Mapping[Color, int]) -> UI
         uint8 (H, W).
     """
     classes = np.fromiter(color_to_index.values(), np.uint8, len(color_to_index))
-    return classes[nearest_colors(pack_colors(mask), tuple(color_to_index))]
+    return classes.take(nearest_colors(pack_colors(mask), tuple(color_to_index)))
 
 
 def resolve_mixed_pixels(
@@ -74,10 +74,9 @@ def resolve_mixed_pixels(
     """
     palette = tuple(color_to_index)
     nearest = nearest_colors(pack_colors(mask), palette)
-    off = cv2.absdiff(mask, np.asarray(palette, np.uint8)[nearest])
-    off = cv2.max(cv2.max(off[..., 0], off[..., 1]), off[..., 2])
+    off = _strongest(cv2.absdiff(mask, np.asarray(palette, np.uint8).take(nearest, axis=0)))
     classes = np.fromiter(color_to_index.values(), np.uint8, len(palette))
-    answer = classes[nearest]
+    answer = classes.take(nearest)
     window = np.ones((3, 3), np.uint8)
     agreed = cv2.dilate(answer, window) == cv2.erode(answer, window)
     mixed = inexact & ~((off <= _CLOSE) & agreed)
@@ -92,12 +91,18 @@ def resolve_mixed_pixels(
         color_to_column = np.full(len(COLORS), -1)
         color_to_column[[COLORS.index(color) for color in palette]] = column_of
         decisions = decide(mask, mixed, color_to_column, effort)
-        answer[mixed] = columns[decisions.column[mixed]]
-        doubted[mixed] = decisions.probability[mixed] < _DOUBT
+        answer[mixed] = columns[decisions.column]
+        doubted[mixed] = decisions.probability < _DOUBT
     return answer, doubted
 
 
 def _is_flat(mask: UInt8Array) -> BoolArray:
     window = np.ones((7, 7), np.uint8)
     spread = cv2.subtract(cv2.dilate(mask, window), cv2.erode(mask, window))
-    return spread.max(2) <= _FLAT
+    return _strongest(spread) <= _FLAT
+
+
+def _strongest(channels: npt.NDArray) -> npt.NDArray:
+    """The maximum over the channels, (H, W)."""
+    first, second, third = cv2.split(channels)
+    return cv2.max(cv2.max(first, second), third)

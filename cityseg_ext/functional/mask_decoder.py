@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -26,6 +27,7 @@ UInt8Array = npt.NDArray[np.uint8]
 EFFORTS = {"fast": (32, 2), "best": (64, 6)}
 """The sizes that are shipped: name -> (channels, convolutions)."""
 
+_AT_ONCE = 1024  # cells whose surroundings are gathered at a time, so that they stay in the cache
 _TILE = 256  # only tiles with mixed pixels are looked at; a multiple of 8, so that JPEG's blocks stay in place
 
 
@@ -59,32 +61,63 @@ class MaskDecoder(nn.Module):
             direct[:, place, :, place] = 2 * sharpness * colors
         self.head.bias.copy_((-sharpness * colors.square().sum(1)).repeat_interleave(4))
 
-    def features(self, image: Tensor) -> Tensor:
-        """What is known about every 2 x 2 cell, (N, channels, H / 2, W / 2)."""
-        hidden = self.stem(image).relu_()
-        for convolution in self.body:
-            hidden = hidden + convolution(hidden).relu_()
-        return hidden
-
-    def logits(self, features: Tensor, cells: Tensor) -> Tensor:
-        """(n, C, 4) from features (n, channels) and the cells' own pixels (n, 12), each channel's four together."""
-        return self.head(torch.cat([features, cells], 1)).view(-1, len(COLORS), 4)
-
     def forward(self, image: Tensor) -> Tensor:
-        number, _, height, width = image.shape
-        features = self.features(image).permute(0, 2, 3, 1).flatten(0, 2)
-        cells = F.pixel_unshuffle(image, 2).permute(0, 2, 3, 1).flatten(0, 2)
-        logits = self.logits(features, cells).flatten(1).view(number, height // 2, width // 2, -1)
-        return F.pixel_shuffle(logits.permute(0, 3, 1, 2), 2)
+        hidden = F.relu(self.stem(image))
+        for convolution in self.body:
+            hidden = hidden + F.relu(convolution(hidden))
+        cells = torch.cat([hidden, F.pixel_unshuffle(image, 2)], 1)
+        return F.pixel_shuffle(self.head(cells.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), 2)
+
+    @torch.inference_mode()
+    def logits_at(self, image: Tensor, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]) -> Tensor:
+        """What :meth:`forward` gives at n pixels of one image (1, 3, H, W): (n, C).
+
+        Only cells that those pixels depend on are computed, less than a third of them in a usual mask.
+        """
+        hidden = self.stem(image).relu_()[0].permute(1, 2, 0)
+        height, width, channels = hidden.shape
+        padded = torch.zeros(height + 2, width + 2, channels)
+        padded[1:-1, 1:-1] = hidden
+        grid = padded.view(-1, channels)
+        cell = torch.from_numpy((rows // 2 + 1) * (width + 2) + columns // 2 + 1)
+        needed = np.zeros((height, width), np.uint8)
+        needed[rows // 2, columns // 2] = 1
+        around = torch.tensor([down * (width + 2) + right for down in (-1, 0, 1) for right in (-1, 0, 1)])
+        for number, convolution in enumerate(self.body, start=1):
+            side = 2 * (len(self.body) - number) + 1  # later layers will look this far
+            places = np.flatnonzero(np.pad(cv2.dilate(needed, np.ones((side, side), np.uint8)), 1))
+            _convolve_at(grid, torch.from_numpy(places), around, *convolution.parameters())
+        first = torch.from_numpy(rows // 2 * 4 * width + columns // 2 * 2)  # of the four pixels of a cell
+        four = (first[:, None] + torch.tensor([0, 1, 2 * width, 2 * width + 1])).view(-1)
+        own = image[0].permute(1, 2, 0).reshape(-1, 3).index_select(0, four).view(-1, 4, 3)
+        cells = torch.cat([grid.index_select(0, cell), own.transpose(1, 2).flatten(1)], 1)
+        weight, bias = self.head.weight.view(-1, 4, cells.shape[1]), self.head.bias.view(-1, 4)
+        logits = torch.empty(len(rows), len(COLORS))
+        place = torch.from_numpy(rows % 2 * 2 + columns % 2)
+        for number in range(4):
+            there = (place == number).nonzero()[:, 0]
+            part = F.linear(cells.index_select(0, there), weight[:, number], bias[:, number])
+            logits.index_copy_(0, there, part)
+        return logits
+
+
+def _convolve_at(grid: Tensor, places: Tensor, around: Tensor, weight: Tensor, bias: Tensor) -> None:
+    """One layer of the body at some places of a grid (cells, channels), in place."""
+    weight = weight.permute(2, 3, 1, 0).reshape(-1, grid.shape[1])
+    update = torch.empty(len(places), grid.shape[1])
+    for some, result in zip(places.split(_AT_ONCE), update.split(_AT_ONCE), strict=True):
+        seen = grid.index_select(0, (some[:, None] + around).view(-1)).view(len(some), -1)
+        torch.addmm(bias, seen, weight, out=result)
+    grid.index_add_(0, places, update.relu_())
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """What the network says about the pixels that it was asked about; 0 at all others.
+    """What the network says about the n pixels that it was asked about, row by row.
 
     Attributes:
-        column: uint8 (H, W), the most likely column.
-        probability: float32 (H, W), 0 to 1, how likely it is.
+        column: uint8 (n,), the most likely column.
+        probability: float32 (n,), 0 to 1, how likely it is.
     """
 
     column: UInt8Array
@@ -104,52 +137,37 @@ def decide(
         effort: a key of :data:`EFFORTS`.
 
     Returns:
-        The decisions, (H, W).
+        The decisions, in the order of ``np.nonzero(wanted)``.
     """
     decoder = load_mask_decoder(effort)
     height, width = wanted.shape
     if height % 2 or width % 2:  # cells are of 2 x 2 pixels
-        padding = ((0, height % 2), (0, width % 2))
-        mask, wanted = np.pad(mask, (*padding, (0, 0)), mode="edge"), np.pad(wanted, padding)
+        mask = np.pad(mask, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     possible = torch.from_numpy(color_to_column >= 0)
     counts_for = torch.zeros(len(COLORS), int(color_to_column.max()) + 1)
     counts_for[possible, torch.from_numpy(color_to_column)[possible].long()] = 1
-    column, probability = np.zeros(wanted.shape, np.uint8), np.zeros(wanted.shape, np.float32)
-    for top in range(0, height, _TILE):
-        for left in range(0, width, _TILE):
-            quads = _quads(wanted[top : top + _TILE, left : left + _TILE])
-            if not quads.any():
-                continue
-            with torch.inference_mode():
-                logits = _logits(decoder, mask, quads, top, left).masked_fill_(~possible, -torch.inf)
-                best = (logits.softmax(1) @ counts_for).max(1)
-            for whole, values in ((column, best.indices), (probability, best.values)):
-                tile = _quads(whole[top : top + _TILE, left : left + _TILE])
-                tile[quads] = values.numpy()
-    return Decisions(column[:height, :width], probability[:height, :width])
+    rows, columns = np.nonzero(wanted)
+    column, probability = np.empty(len(rows), np.uint8), np.empty(len(rows), np.float32)
+    tiles = rows // _TILE * (width // _TILE + 1) + columns // _TILE
+    for tile in np.unique(tiles):
+        here = np.flatnonzero(tiles == tile)
+        logits = _tile_logits(decoder, mask, rows[here], columns[here])
+        if not possible.all():
+            logits = logits.masked_fill(~possible, -torch.inf)
+        best = (logits.softmax(1) @ counts_for).max(1)
+        column[here], probability[here] = best.indices.numpy(), best.values.numpy()
+    return Decisions(column, probability)
 
 
-def _quads(tile: npt.NDArray) -> npt.NDArray:
-    """A view of (H, W) as (H / 2, W / 2, 2, 2): the four pixels of every cell."""
-    height, width = tile.shape
-    down, right = tile.strides
-    return np.lib.stride_tricks.as_strided(tile, (height // 2, width // 2, 2, 2), (2 * down, 2 * right, down, right))
-
-
-def _logits(decoder: MaskDecoder, mask: UInt8Array, quads: npt.NDArray[np.bool_], top: int, left: int) -> Tensor:
-    """(n, C) for the n pixels set in one tile, which is seen with as much around it as the network looks at."""
-    margin = decoder.reach
-    first_row, first_column = max(0, top - margin), max(0, left - margin)
-    around = mask[first_row : top + _TILE + margin, first_column : left + _TILE + margin]
-    # The memory is in channels-last order already, in which convolutions on a CPU are fastest.
-    image = torch.from_numpy(around.astype(np.float32)).div_(255).sub_(0.5).permute(2, 0, 1)[None]
-    features = decoder.features(image)[0]
-    needed = quads.any((2, 3))
-    rows, columns = (torch.from_numpy(axis) for axis in np.nonzero(needed))
-    rows, columns = rows + (top - first_row) // 2, columns + (left - first_column) // 2
-    own = image[0].unfold(1, 2, 2).unfold(2, 2, 2)[:, rows, columns]  # (3, cells, 2, 2)
-    logits = decoder.logits(features[:, rows, columns].T, own.transpose(0, 1).flatten(1))  # (cells, C, 4)
-    return logits.transpose(1, 2)[torch.from_numpy(quads[needed].reshape(-1, 4))]
+def _tile_logits(
+    decoder: MaskDecoder, mask: UInt8Array, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]
+) -> Tensor:
+    """(n, C) for pixels of one tile, which is seen with as much around it as the network looks at."""
+    top, left = (max(0, int(axis[0]) // _TILE * _TILE - decoder.reach) for axis in (rows, columns))
+    bottom, right = ((int(axis[0]) // _TILE + 1) * _TILE + decoder.reach for axis in (rows, columns))
+    around = torch.from_numpy(np.ascontiguousarray(mask[top:bottom, left:right]))
+    image = around.float().mul_(1 / 255).sub_(0.5).permute(2, 0, 1)[None]
+    return decoder.logits_at(image, rows - top, columns - left)
 
 
 @lru_cache(maxsize=len(EFFORTS))
@@ -159,7 +177,6 @@ def load_mask_decoder(effort: str) -> MaskDecoder:
         state = {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in arrays.files}
     decoder = MaskDecoder(*EFFORTS[effort])
     decoder.load_state_dict(state)
-    for weight in decoder.parameters():
-        if weight.ndim == 4:
-            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    # In channels-last order, in which a mask lies in memory, convolutions on a CPU are fastest.
+    decoder.stem.weight.data = decoder.stem.weight.data.contiguous(memory_format=torch.channels_last)
     return decoder.eval().requires_grad_(False)

@@ -36,8 +36,10 @@ def nearest_colors(packed: npt.NDArray[np.uint32], palette: tuple[Color, ...]) -
     nearest = _cube_table(palette).take(cell, mode="clip")
     undecided = nearest == _OPEN
     codes = packed[undecided]
-    channels = [(codes >> shift & 255).astype(np.float32) for shift in (0, 8, 16)]
-    nearest[undecided] = _two_best(channels, palette)[0]
+    colors = np.stack([codes & 255, codes >> 8 & 255, codes >> 16], -1).astype(np.float32)
+    known = np.asarray(palette, np.float32)
+    # Squared distances, but for a term that all colours share; whole numbers below 2**24, so exact.
+    nearest[undecided] = ((known**2).sum(1) - 2 * colors @ known.T).argmin(1)
     return nearest
 
 
