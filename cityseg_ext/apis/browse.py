@@ -160,9 +160,10 @@ def _heading(sample: SegDataSample, indices: np.ndarray | None) -> str:
     if facts.get("flip"):
         parts.append(f"flipped {facts.get('flip_direction') or ''}".rstrip())
     if indices is None:
-        parts.append("no labels")
-    elif indices.shape != (height, width):
+        return "   ".join([*parts, "no labels"])
+    if indices.shape != (height, width):
         parts.append(f"labels {indices.shape[1]}x{indices.shape[0]}")
+    parts.append(f"void {(indices == IGNORE_INDEX).mean():.1%}")
     return "   ".join(parts)
 
 

@@ -21,7 +21,7 @@ _STRIPE = 10  # pixels from one line of the hatch to the next
 
 
 def overlay(photo: UInt8Array, indices: UInt8Array, palette: Sequence[Color], alpha: float = 0.5) -> UInt8Array:
-    """Class colours over the photograph, with a thin line around each region.
+    """Class colours over the photograph, with a thin line in a lighter colour of its class around each region.
 
     What is no class is void: the photograph stays as it is there, hatched with black and white lines, which no class
     colour looks like on any ground.
@@ -47,10 +47,11 @@ def overlay(photo: UInt8Array, indices: UInt8Array, palette: Sequence[Color], al
         raise ValueError(expected("indices", f"of the photograph's size {photo.shape[:2]}", indices.shape))
     if not 0 <= alpha <= 1:
         raise ValueError(expected("alpha", "from 0 to 1", alpha))
-    blended = cv2.addWeighted(photo, 1 - alpha, encode_color_mask(indices, palette), alpha, 0)
-    void = (indices >= len(palette))[..., None]
-    picture = np.where(void, _hatch(photo), blended)
-    picture[_borders(indices)] = _PAPER
+    colors = encode_color_mask(indices, palette)
+    blended = cv2.addWeighted(photo, 1 - alpha, colors, alpha, 0)
+    picture = np.where((indices >= len(palette))[..., None], _hatch(photo), blended)
+    borders = _borders(indices)
+    picture[borders] = colors[borders] // 2 + 127
     return picture
 
 
@@ -112,7 +113,8 @@ def label_panel(
         "labels over photo": overlay(photo, indices, palette, alpha),
         "labels": encode_color_mask(indices, palette),
     }
-    row = _titled(heading, _side_by_side([_titled(title, tile) for title, tile in tiles.items()]))
+    row = _side_by_side([_titled(title, tile) for title, tile in tiles.items()])
+    row = _titled(_fitting(heading, row.shape[1]), row)
     return np.concatenate([row, _legend(_entries([indices], classes, palette), row.shape[1])], axis=0)
 
 
@@ -156,7 +158,9 @@ def contact_sheet(titled: Sequence[tuple[str, UInt8Array]], columns: int = 4, wi
         raise ValueError(expected("titled", "at least one picture", "none"))
     columns = min(columns, len(titled))
     room = (width - _GAP * (columns - 1)) // columns
-    tiles = [_titled(title, _reduce(picture, room)) for title, picture in titled]
+    pictures = [_reduce(picture, room) for _, picture in titled]
+    names = [title for title, _ in titled]
+    tiles = [_titled(_fitting(name, tile.shape[1]), tile) for name, tile in zip(names, pictures, strict=True)]
     cell_height, cell_width = (max(tile.shape[axis] for tile in tiles) for axis in (0, 1))
     rows = []
     for start in range(0, len(tiles), columns):
@@ -201,17 +205,17 @@ def _padded(tile: UInt8Array, height: int, width: int) -> UInt8Array:
 
 def _titled(title: str, picture: UInt8Array) -> UInt8Array:
     head = np.full((_ROW, picture.shape[1], 3), _PAPER, np.uint8)
-    cv2.putText(head, _fitting(title, picture.shape[1] - 4), (2, _ROW - 6), _FONT, 0.45, _INK, 1, cv2.LINE_AA)
+    cv2.putText(head, title, (2, _ROW - 6), _FONT, 0.45, _INK, 1, cv2.LINE_AA)
     return np.concatenate([head, picture], axis=0)
 
 
 def _fitting(text: str, width: int) -> str:
-    """The end of a text, as much of it as fits: the ends of names and titles differ most."""
-    if cv2.getTextSize(text, _FONT, 0.45, 1)[0][0] <= width:
-        return text
-    while text and cv2.getTextSize(f"...{text}", _FONT, 0.45, 1)[0][0] > width:
+    """The end of a text, as much of it as fits above a picture: names differ most in their ends."""
+    shown = text
+    while text and cv2.getTextSize(shown, _FONT, 0.45, 1)[0][0] > width - 4:
         text = text[1:]
-    return f"...{text}"
+        shown = f"...{text}"
+    return shown
 
 
 def _entries(maps: Sequence[UInt8Array], classes: Sequence[str], palette: Sequence[Color]) -> list[tuple[str, Color]]:
