@@ -31,7 +31,8 @@ def main() -> None:
 
     from cityseg_ext.apis.browse import browse
 
-    with Progress(transient=True, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    with Progress(transient=True, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("drawing panels")
         result = browse(
             cfg,

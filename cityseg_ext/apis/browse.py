@@ -102,7 +102,7 @@ def browse(
             folder.begin(path for path in folder.path.glob("*.png") if _is_ours(path))
         folder.write(_file_name(index, draw, repeat, sample["data_samples"]), _png(panel))
         if len(small) < _SHEET_PANELS:
-            small.append((heading, overlay(photo, indices, palette, alpha)))
+            small.append((Path(sample["data_samples"].img_path).name, overlay(photo, indices, palette, alpha)))
         if progress is not None:
             progress(done, len(draws))
     sheet = folder.write(SHEET, _png(contact_sheet(small)))
@@ -158,7 +158,8 @@ def _heading(sample: SegDataSample, indices: np.ndarray | None) -> str:
         factors = [f"{factor:.2f}" for factor in np.atleast_1d(facts["scale_factor"])]
         parts.append(f"scale {factors[0] if len(set(factors)) == 1 else ' x '.join(factors)}")
     if facts.get("flip"):
-        parts.append(f"flipped {facts.get('flip_direction') or ''}".rstrip())
+        direction = facts.get("flip_direction") or "horizontal"
+        parts.append("flipped" if direction == "horizontal" else f"flipped ({direction})")
     if indices is None:
         return "   ".join([*parts, "no labels"])
     if indices.shape != (height, width):
