@@ -12,7 +12,6 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
 from cityseg_ext.checks import check_at_least, check_choice, expected
-from cityseg_ext.datasets import CityscapesPairsDataset
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
@@ -129,7 +128,7 @@ def _set_in_datasets(cfg: Config, field: str, value: str) -> None:
 
 def _set_label_source(cfg: Config, source: str) -> None:
     for loader in _dataloaders(cfg):
-        if loader.dataset.type == CityscapesPairsDataset.__name__:
+        if loader.dataset.type == "CityscapesPairsDataset":
             rule = "left out for image pairs, in which labels are always colour masks"
             raise ValueError(expected("label_source", rule, repr(source)))
     _set_in_datasets(cfg, "source", source)
