@@ -9,6 +9,5 @@ _base_ = [
 model = dict(
     decode_head=dict(loss_decode=dict(_delete_=True, type='FocalDiceLoss')),
     auxiliary_head=dict(loss_decode=dict(_delete_=True, type='FocalDiceLoss', loss_weight=0.4)))
-# A quarter of the batch of deeplabv3_focaldice.py, hence a smaller step.
-optim_wrapper = dict(optimizer=dict(lr=2e-4))
+# Some tens of epochs, as the projects that trained on such pairs did; the schedule waits for plateaus meanwhile.
 train_cfg = dict(max_epochs=40)
