@@ -113,6 +113,10 @@ COLOR_ALIASES: dict[Color, str] = {
 """Colours that are not official but are found in the wild, and the label that they mean."""
 
 
+COLORS: tuple[Color, ...] = tuple(dict.fromkeys([label.color for label in LABELS] + list(COLOR_ALIASES)))
+"""Every colour that means something, once: the official ones in the order of the table, then the aliases."""
+
+
 def shared_colors() -> dict[Color, tuple[str, ...]]:
     """Colours that more than one label uses, with the names of these labels in the table's order."""
     names: dict[Color, list[str]] = {}

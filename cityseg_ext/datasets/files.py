@@ -17,6 +17,7 @@ def walk_files(folder: str) -> Iterator[str]:
             folders.clear()
             continue
         seen.add(real)
+        folders.sort(key=lambda name: (os.path.islink(os.path.join(parent, name)), name))  # names do not depend on luck
         for name in files:
             if not name.startswith("."):
                 yield os.path.join(parent, name)
@@ -47,21 +48,48 @@ def find_files(
         found = f"it has {shorten(there, 8) or 'nothing'}" if there is not None else "there is no such folder"
         rule = f"a folder with {what} in '{os.path.relpath(folder, root or '.')}'"
         raise FileNotFoundError(expected("data_root", rule, f"'{root or '.'}': {found}", root_cure))
-    stems: dict[str, str] = {}
-    others: list[str] = []
-    for path in walk_files(folder):
-        name = os.path.relpath(path, folder)
-        suffix = next((suffix for suffix in suffixes if name.lower().endswith(suffix.lower())), None)
-        if suffix is None:
-            others.append(name)
-            continue
-        stem = name[: -len(suffix)]
-        if stem in stems:
-            raise ValueError(f"Expected one file for '{stem}', but got '{stems[stem]}' and '{path}'. Remove one.")
-        stems[stem] = path
+    stems, others = files_by_stem(folder, suffixes)
     if not stems:
         raise FileNotFoundError(
             f"Expected files '*{' or *'.join(suffixes)}' ({what}) in '{folder}', but found "
             f"{len(others)} other files: {shorten(sorted(others), 3) or 'none'}. {suffix_cure}"
         )
     return stems
+
+
+def files_by_stem(folder: str, suffixes: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Files below a folder whose names end in one of some suffixes; upper and lower case are the same.
+
+    Args:
+        folder: where to look, at any depth.
+        suffixes: ends of names; the first that fits is taken off.
+
+    Returns:
+        Stem relative to the folder -> path; and the names, relative to the folder, of all other files.
+
+    Raises:
+        ValueError: if two files have the same stem.
+    """
+    stems: dict[str, str] = {}
+    others: list[str] = []
+    for path in walk_files(folder):
+        name = os.path.relpath(path, folder)
+        stem = stem_of(name, suffixes)
+        if stem is None:
+            others.append(name)
+            continue
+        if stem in stems:
+            raise ValueError(f"Expected one file for '{stem}', but got '{stems[stem]}' and '{path}'. Remove one.")
+        stems[stem] = path
+    return stems, others
+
+
+def stem_of(name: str, suffixes: Sequence[str]) -> str | None:
+    """A name without the first of the suffixes that it ends in, in upper or lower case; None if it has none.
+
+    Example:
+        >>> stem_of("a_Color.PNG", ["_color.png", ".png"]), stem_of("a.txt", [".png"])
+        ('a', None)
+    """
+    suffix = next((suffix for suffix in suffixes if name.lower().endswith(suffix.lower())), None)
+    return None if suffix is None else name[: -len(suffix)]

@@ -9,7 +9,8 @@ from mmengine.logging import print_log
 from mmseg.registry import TRANSFORMS
 
 from cityseg_ext.checks import check_choice
-from cityseg_ext.functional.color_mask import MODES, DecodedMask
+from cityseg_ext.functional.color_mask import MODES, UNCERTAIN_POLICIES, DecodedMask
+from cityseg_ext.functional.mask_decoder import EFFORTS
 from cityseg_ext.labels import LABEL_SUFFIXES, Taxonomy, get_taxonomy
 from cityseg_ext.transforms.label_file import read_label, unknown_problem
 
@@ -54,7 +55,9 @@ class LoadColorMaskAnnotations(BaseTransform):
         taxonomy: ``'cityscapes19'``, ``'cityscapes29'``, a :class:`~cityseg_ext.labels.Taxonomy`, or None.
         unknown: what to do about colours and ids that are in no table: ``'error'``, or ``'ignore'``: make them void
             and say so in a warning with their counts, once a file.
-        mode: how colours are decoded, see :func:`~cityseg_ext.functional.color_mask.decode_color_mask`.
+        mode, uncertain, effort: how colours are decoded, see
+            :func:`~cityseg_ext.functional.color_mask.decode_color_mask`; ``mode='robust'`` for masks that were
+            smoothed or saved as JPEG.
         backend_args: arguments of mmengine's file backend.
 
     Raises:
@@ -67,16 +70,20 @@ class LoadColorMaskAnnotations(BaseTransform):
         taxonomy: str | Taxonomy | None = None,
         unknown: str = "error",
         mode: str = "exact",
+        uncertain: str = "resolve",
+        effort: str = "fast",
         backend_args: dict | None = None,
     ) -> None:
         if source is not None:
             check_choice("source", source, LABEL_SUFFIXES)
         check_choice("unknown", unknown, UNKNOWN_POLICIES)
         check_choice("mode", mode, MODES)
+        check_choice("uncertain", uncertain, UNCERTAIN_POLICIES)
+        check_choice("effort", effort, EFFORTS)
         self.source = source
         self.taxonomy = None if taxonomy is None else get_taxonomy(taxonomy)
         self.unknown = unknown
-        self.mode = mode
+        self.decoding = dict(mode=mode, uncertain=uncertain, effort=effort)
         self.backend_args = backend_args
         self._warned: set[str] = set()
 
@@ -90,10 +97,10 @@ class LoadColorMaskAnnotations(BaseTransform):
             path,
             source,
             taxonomy,
-            self.mode,
             results.get("label_half"),
             results.get("ori_shape"),
             self.backend_args,
+            **self.decoding,
         )
         if decoded.unknown:
             self._report_unknown(path, decoded, source, taxonomy)
@@ -111,7 +118,5 @@ class LoadColorMaskAnnotations(BaseTransform):
 
     def __repr__(self) -> str:
         name = self.taxonomy.name if self.taxonomy else None
-        return (
-            f"{type(self).__name__}(source={self.source!r}, taxonomy={name!r}, unknown={self.unknown!r}, "
-            f"mode={self.mode!r})"
-        )
+        options = dict(source=self.source, taxonomy=name, unknown=self.unknown) | self.decoding
+        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in options.items())})"

@@ -17,10 +17,10 @@ def read_label(
     path: str,
     source: str,
     taxonomy: Taxonomy,
-    mode: str = "exact",
     half: str | None = None,
     size: tuple[int, ...] | None = None,
     backend_args: dict | None = None,
+    **decoding: str,
 ) -> DecodedMask:
     """Read a label file as class indices.
 
@@ -28,10 +28,11 @@ def read_label(
         path: the file.
         source: ``'color'``, ``'label_ids'`` or ``'train_ids'``.
         taxonomy: the classes wanted.
-        mode: how colours are decoded, see :func:`~cityseg_ext.functional.color_mask.decode_color_mask`.
         half: ``'left'`` or ``'right'`` where photograph and mask are side by side in one file.
         size: (H, W, ...) that the label must have.
         backend_args: arguments of mmengine's file backend.
+        **decoding: ``mode``, ``uncertain`` and ``effort`` of
+            :func:`~cityseg_ext.functional.color_mask.decode_color_mask`, for colours.
 
     Returns:
         Class indices, uint8 (H, W), and what was unknown.
@@ -50,7 +51,7 @@ def read_label(
         cure = "Pair the right files, or export the label at full size with nearest-neighbour resizing."
         raise ValueError(file_problem(path, rule, f"{pixels.shape[1]}x{pixels.shape[0]}", cure))
     if source == "color":
-        return decode_color_mask(pixels, taxonomy.color_to_index, "rgb", mode)
+        return decode_color_mask(pixels, taxonomy.color_to_index, "rgb", **decoding)
     if source == "label_ids":
         id_to_index = {number % 256: index for number, index in taxonomy.id_to_index.items()}
     else:

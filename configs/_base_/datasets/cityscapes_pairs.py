@@ -7,7 +7,7 @@ dataset_type = 'CityscapesPairsDataset'
 train_pipeline = [
     dict(type='LoadStreetImage'),
     # Masks that were resized and saved as JPEG have mixed colours, which the official table does not know.
-    dict(type='LoadColorMaskAnnotations', mode='exact', unknown='ignore'),
+    dict(type='LoadColorMaskAnnotations', mode='robust'),
     # AlignedResize: mmcv's own moves labels by up to half a pixel against their photograph.
     dict(
         type='RandomResize', resize_type='AlignedResize', scale=(256, 256), ratio_range=(0.75, 1.5), keep_ratio=True),
@@ -20,7 +20,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadStreetImage'),
     dict(type='Resize', scale=(256, 256), keep_ratio=True),
-    dict(type='LoadColorMaskAnnotations', mode='exact', unknown='ignore'),
+    dict(type='LoadColorMaskAnnotations', mode='robust'),
     dict(type='PackSegInputs'),
 ]
 tta_pipeline = [
@@ -30,7 +30,7 @@ tta_pipeline = [
         transforms=[
             [dict(type='Resize', scale=(256, 256), keep_ratio=True)],
             [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0, direction='horizontal')],
-            [dict(type='LoadColorMaskAnnotations', mode='exact', unknown='ignore')],
+            [dict(type='LoadColorMaskAnnotations', mode='robust')],
             [dict(type='PackSegInputs')],
         ]),
 ]
