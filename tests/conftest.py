@@ -28,6 +28,15 @@ def tiny_city(tmp_path_factory):
     return write_synthetic_cityscapes(tmp_path_factory.mktemp("data") / "tiny", train=4, val=3, height=64, width=128)
 
 
+@pytest.fixture(scope="session")
+def tiny_pairs(tmp_path_factory):
+    """Synthetic image pairs: 4 train and 2 val PNG files of 40x80, whose sides UNet must pad to multiples of 16."""
+    from cityseg_ext.apis.synthetic_pairs import write_synthetic_pairs
+
+    root = tmp_path_factory.mktemp("data") / "pairs"
+    return write_synthetic_pairs(root, train=4, val=2, size=40, resize="nearest", quality=None)
+
+
 @pytest.fixture(autouse=True)
 def _registered():
     """Everything is registered, and registries look names up in mmseg's scope, as in a run."""

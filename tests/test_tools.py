@@ -51,7 +51,7 @@ def error_of(process):
     return process.stderr.strip().splitlines()[-2]
 
 
-@pytest.mark.parametrize("script", ["train.py", "test.py"])
+@pytest.mark.parametrize("script", ["train.py", "test.py", "browse_dataset.py"])
 def test_help_explains(script):
     process = run(script, "--help")
     assert process.returncode == 0
@@ -76,6 +76,19 @@ def test_train_then_test(tiny_city, tmp_path):
     assert process.returncode == 0, process.stderr
     assert process.stdout.strip().splitlines()[-1].startswith("mDice ")
     assert len(list((tmp_path / "show").rglob("*.png"))) == 3
+
+
+def test_browse_writes_panels(tiny_city, tmp_path):
+    out = tmp_path / "a folder"
+    process = run(
+        *("browse_dataset.py", CONFIG, "--data-root", tiny_city, "--num", "2", "--repeat", "2", "--out-dir", out),
+        *("--image-size", "64", "128"),
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.strip().splitlines()[-1] == f"Wrote 4 panels to {out} (at a glance: {out / 'index.png'})"
+    assert len(list(out.glob("*.png"))) == 5
+    message = error_of(run("browse_dataset.py", CONFIG, "--data-root", tiny_city, "--out-dir", tiny_city))
+    assert "to be an empty folder" in message and str(tiny_city) in message
 
 
 def test_mistakes_end_in_one_line(tiny_city, tmp_path):

@@ -21,7 +21,10 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     from cityseg_ext.labels import LABEL_SUFFIXES
 
     parser.add_argument("--work-dir", help="where logs and checkpoints go (default: work_dirs/<config name>)")
-    parser.add_argument("--data-root", help="folder that holds leftImg8bit and gtFine (default: the config's)")
+    parser.add_argument(
+        "--data-root",
+        help="folder that holds leftImg8bit and gtFine, or train and val of image pairs (default: the config's)",
+    )
     parser.add_argument(
         "--label-source",
         choices=list(LABEL_SUFFIXES),

@@ -40,7 +40,7 @@ def load_config(
         work_dir: ``work_dir``; by default the config's own, else ``work_dirs/<config name>``.
         data_root: ``data_root`` of every data set.
         label_source: what the label files hold, ``source`` of every data set: ``'color'``, ``'label_ids'`` or
-            ``'train_ids'``.
+            ``'train_ids'``. Pairs always hold colour masks.
         image_size: (height, width): the size of resize, crop and padding in every pipeline.
         batch_size: images a step and process, ``train_dataloader.batch_size``.
         num_epochs: ``train_cfg.max_epochs``; learning-rate schedules that last for the whole run are stretched.
@@ -68,7 +68,7 @@ def load_config(
         cfg.data_root = data_root
         _set_in_datasets(cfg, "data_root", data_root)
     if label_source is not None:
-        _set_in_datasets(cfg, "source", label_source)
+        _set_label_source(cfg, label_source)
     if image_size is not None:
         _set_image_size(cfg, *image_size)
     if batch_size is not None:
@@ -126,6 +126,14 @@ def _set_in_datasets(cfg: Config, field: str, value: str) -> None:
         loader.dataset[field] = value
 
 
+def _set_label_source(cfg: Config, source: str) -> None:
+    for loader in _dataloaders(cfg):
+        if loader.dataset.type == "CityscapesPairsDataset":
+            rule = "left out for image pairs, in which labels are always colour masks"
+            raise ValueError(expected("label_source", rule, repr(source)))
+    _set_in_datasets(cfg, "source", source)
+
+
 def _dataloaders(cfg: Config) -> list[ConfigDict]:
     """The data loaders that the config has; one that is switched off is None."""
     return [cfg[name] for name in _DATALOADERS if cfg.get(name)]
@@ -151,7 +159,8 @@ def _set_image_size(cfg: Config, height: int, width: int) -> None:
             transform.scale = (width, height)
         if "crop_size" in transform:
             transform.crop_size = (height, width)
-    cfg.model.data_preprocessor.size = (height, width)
+    if "size_divisor" not in cfg.model.data_preprocessor:  # that pads to multiples, whatever the size
+        cfg.model.data_preprocessor.size = (height, width)
 
 
 def _set_num_epochs(cfg: Config, num_epochs: int) -> None:

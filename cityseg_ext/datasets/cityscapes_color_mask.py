@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.logging import print_log
-from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from cityseg_ext.checks import check_at_least, check_choice, did_you_mean, expected, shorten
-from cityseg_ext.datasets.files import files_by_stem
-from cityseg_ext.labels import IGNORE_INDEX, LABEL_SUFFIXES, PHOTO_SUFFIXES, TAXONOMIES, Taxonomy, get_taxonomy
+from cityseg_ext.checks import check_choice, did_you_mean, expected, shorten
+from cityseg_ext.datasets.files import find_files
+from cityseg_ext.datasets.street import StreetDataset
+from cityseg_ext.labels import LABEL_SUFFIXES, PHOTO_SUFFIXES, Taxonomy
 
 UNPAIRED_POLICIES = ("error", "skip")
 
 
 @DATASETS.register_module()
-class CityscapesColorMaskDataset(BaseSegDataset):
+class CityscapesColorMaskDataset(StreetDataset):
     """Street photographs in the Cityscapes tree, with labels of any of three kinds.
 
     ``<data_root>/<img_path>/<city>/<stem><img_suffix>`` is paired with
@@ -39,8 +38,8 @@ class CityscapesColorMaskDataset(BaseSegDataset):
         max_images: keep only the first so many pairs, in the order of their paths.
         unpaired: what to do about photographs without label and labels without photograph: ``'error'`` lists them,
             ``'skip'`` leaves them out and says how many.
-        pipeline, test_mode, lazy_init, indices, serialize_data, max_refetch, backend_args: as in mmseg's
-            ``BaseSegDataset``.
+        options: ``pipeline``, ``test_mode``, ``lazy_init``, ``indices``, ``serialize_data``, ``max_refetch`` and
+            ``backend_args``, as in mmseg's ``BaseSegDataset``.
 
     Raises:
         FileNotFoundError: if a folder is missing, or if it has no photograph.
@@ -64,39 +63,15 @@ class CityscapesColorMaskDataset(BaseSegDataset):
         cities: Sequence[str] | None = None,
         max_images: int | None = None,
         unpaired: str = "error",
-        pipeline: Sequence[dict | Callable] = (),
-        test_mode: bool = False,
-        lazy_init: bool = False,
-        indices: int | Sequence[int] | None = None,
-        serialize_data: bool = True,
-        max_refetch: int = 1000,
-        backend_args: dict | None = None,
+        **options,
     ) -> None:
         check_choice("source", source, LABEL_SUFFIXES)
         check_choice("unpaired", unpaired, UNPAIRED_POLICIES)
-        if max_images is not None:
-            check_at_least("max_images", max_images, 1)
         self.source = source
-        self.taxonomy = get_taxonomy(taxonomy)
-        self.img_suffixes = (img_suffix,) if isinstance(img_suffix, str) else tuple(img_suffix)
         self.cities = None if cities is None else tuple(cities)
-        self.max_images = max_images
         self.unpaired = unpaired
-        super().__init__(
-            img_suffix=self.img_suffixes[0],
-            seg_map_suffix=seg_map_suffix or LABEL_SUFFIXES[source],
-            metainfo=self.taxonomy.metainfo,
-            data_root=data_root,
-            data_prefix=data_prefix,
-            indices=indices,
-            serialize_data=serialize_data,
-            pipeline=list(pipeline),
-            test_mode=test_mode,
-            lazy_init=lazy_init,
-            max_refetch=max_refetch,
-            ignore_index=IGNORE_INDEX,
-            backend_args=backend_args,
-        )
+        label_suffix = seg_map_suffix or LABEL_SUFFIXES[source]
+        super().__init__(data_root, data_prefix, taxonomy, img_suffix, label_suffix, max_images, **options)
 
     def load_data_list(self) -> list[dict]:
         """Find the pairs.
@@ -119,44 +94,17 @@ class CityscapesColorMaskDataset(BaseSegDataset):
                 f"photographs in '{self.data_prefix['img_path']}' none has a label in '{label_dir}'. Check "
                 "`img_suffix`, `seg_map_suffix` and `source`."
             )
-        return [self._data_info(photo, label) for photo, label in pairs[: self.max_images]]
-
-    def _data_info(self, photo: str, label: str | None) -> dict:
-        known = TAXONOMIES.get(self.taxonomy.name) == self.taxonomy
-        info = dict(
-            img_path=photo,
-            label_map=None,
-            reduce_zero_label=False,
-            seg_fields=[],
-            label_source=self.source,
-            taxonomy=self.taxonomy.name if known else self.taxonomy,  # a name is short to send to workers
-        )
-        if label is not None:
-            info["seg_map_path"] = label
-        return info
+        return [self._data_info(photo, label, self.source) for photo, label in pairs[: self.max_images]]
 
     def _find(self, folder: str, suffixes: Sequence[str], what: str) -> dict[str, str]:
-        """Files of the given endings below a folder: stem relative to the folder -> path."""
-        if not os.path.isdir(folder):
-            root = self.data_root or "."
-            there = sorted(os.listdir(root)) if os.path.isdir(root) else None
-            found = f"it has {shorten(there, 8) or 'nothing'}" if there is not None else "there is no such folder"
-            raise FileNotFoundError(
-                expected(
-                    "data_root",
-                    f"a folder with {what} in '{os.path.relpath(folder, root)}'",
-                    f"'{root}': {found}",
-                    "Give the folder that holds leftImg8bit and gtFine (--data-root), or change `data_prefix`.",
-                )
-            )
-        stems, others = files_by_stem(folder, suffixes)
-        if not stems:
-            raise FileNotFoundError(
-                f"Expected files '*{' or *'.join(suffixes)}' ({what}) in '{folder}', but found "
-                f"{len(others)} other files: {shorten(sorted(others), 3) or 'none'}. Set `img_suffix` or "
-                "`seg_map_suffix` to how the names end."
-            )
-        return stems
+        return find_files(
+            folder,
+            suffixes,
+            root=self.data_root,
+            what=what,
+            root_cure="Give the folder that holds leftImg8bit and gtFine (--data-root), or change `data_prefix`.",
+            suffix_cure="Set `img_suffix` or `seg_map_suffix` to how the names end.",
+        )
 
     def _keep_cities(self, stems: dict[str, str]) -> dict[str, str]:
         if self.cities is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
+from cityseg_ext.checks import expected, shorten
+
 
 def walk_files(folder: str) -> Iterator[str]:
     """All files below a folder but hidden ones; links to folders are followed, each real folder being entered once."""
@@ -19,6 +21,40 @@ def walk_files(folder: str) -> Iterator[str]:
         for name in files:
             if not name.startswith("."):
                 yield os.path.join(parent, name)
+
+
+def find_files(
+    folder: str, suffixes: Sequence[str], *, root: str, what: str, root_cure: str, suffix_cure: str
+) -> dict[str, str]:
+    """The files below a folder whose names end in given ways.
+
+    Args:
+        folder: where to look, at any depth.
+        suffixes: ends of names; upper and lower case are the same.
+        root: the data set's ``data_root``, which the error message describes where the folder is missing.
+        what: what the files are, in the plural, for error messages.
+        root_cure: the advice where the folder is missing.
+        suffix_cure: the advice where the folder has no such file.
+
+    Returns:
+        Path relative to the folder, without the suffix -> path.
+
+    Raises:
+        FileNotFoundError: if the folder is missing, or has no such file.
+        ValueError: if two files differ in their suffix only: what is written for them later would have one name.
+    """
+    if not os.path.isdir(folder):
+        there = sorted(os.listdir(root or ".")) if os.path.isdir(root or ".") else None
+        found = f"it has {shorten(there, 8) or 'nothing'}" if there is not None else "there is no such folder"
+        rule = f"a folder with {what} in '{os.path.relpath(folder, root or '.')}'"
+        raise FileNotFoundError(expected("data_root", rule, f"'{root or '.'}': {found}", root_cure))
+    stems, others = files_by_stem(folder, suffixes)
+    if not stems:
+        raise FileNotFoundError(
+            f"Expected files '*{' or *'.join(suffixes)}' ({what}) in '{folder}', but found "
+            f"{len(others)} other files: {shorten(sorted(others), 3) or 'none'}. {suffix_cure}"
+        )
+    return stems
 
 
 def files_by_stem(folder: str, suffixes: Sequence[str]) -> tuple[dict[str, str], list[str]]:

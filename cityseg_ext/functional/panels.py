@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cityseg_ext.checks import expected
 from cityseg_ext.functional.color_mask import encode_color_mask
 from cityseg_ext.labels import Color
 
@@ -16,6 +17,42 @@ UInt8Array = npt.NDArray[np.uint8]
 _INK, _PAPER, _GAP = (40, 40, 40), 255, 6
 _ROW = 20  # pixels of a line of text
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_STRIPE = 10  # pixels from one line of the hatch to the next
+
+
+def overlay(photo: UInt8Array, indices: UInt8Array, palette: Sequence[Color], alpha: float = 0.5) -> UInt8Array:
+    """Class colours over the photograph, with a thin line in a lighter colour of its class around each region.
+
+    What is no class is void: the photograph stays as it is there, hatched with black and white lines, which no class
+    colour looks like on any ground.
+
+    Args:
+        photo: uint8 (H, W, 3), RGB.
+        indices: uint8 (H, W), class indices.
+        palette: RGB colours of the classes.
+        alpha: how much of the class colour there is, 0 (the photograph) to 1 (the colour).
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+
+    Raises:
+        ValueError: if the shapes differ, or alpha is not between 0 and 1.
+
+    Example:
+        >>> photo, indices = np.full((1, 4, 3), 200, np.uint8), np.zeros((1, 4), np.uint8)
+        >>> overlay(photo, indices, [(100, 0, 50)], alpha=0.25)[0, 0].tolist()
+        [175, 150, 162]
+    """
+    if photo.shape != (*indices.shape, 3):
+        raise ValueError(expected("indices", f"of the photograph's size {photo.shape[:2]}", indices.shape))
+    if not 0 <= alpha <= 1:
+        raise ValueError(expected("alpha", "from 0 to 1", alpha))
+    colors = encode_color_mask(indices, palette)
+    blended = cv2.addWeighted(photo, 1 - alpha, colors, alpha, 0)
+    picture = np.where((indices >= len(palette))[..., None], _hatch(photo), blended)
+    borders = _borders(indices)
+    picture[borders] = colors[borders] // 2 + 127
+    return picture
 
 
 def comparison_panel(
@@ -40,21 +77,154 @@ def comparison_panel(
         >>> comparison_panel(photo, {'truth': truth}, ['road'], [(128, 64, 128)]).shape
         (86, 126, 3)
     """
-    tiles = [_titled("photo", photo)]
-    tiles += [_titled(title, encode_color_mask(indices, palette)) for title, indices in maps.items()]
+    tiles = {"photo": photo} | {title: encode_color_mask(indices, palette) for title, indices in maps.items()}
+    row = _side_by_side([_titled(title, tile) for title, tile in tiles.items()])
+    return np.concatenate([row, _legend(_entries(list(maps.values()), classes, palette), row.shape[1])], axis=0)
+
+
+def label_panel(
+    photo: UInt8Array,
+    indices: UInt8Array,
+    classes: Sequence[str],
+    palette: Sequence[Color],
+    heading: str = "",
+    alpha: float = 0.5,
+) -> UInt8Array:
+    """Photograph, labels over the photograph, and labels, under a heading and above a legend.
+
+    Args:
+        photo: uint8 (H, W, 3), RGB.
+        indices: uint8 (H, W), class indices.
+        classes: class names.
+        palette: RGB colours of the classes.
+        heading: a line above all; its beginning is cut off where it is too long.
+        alpha: how much of the class colour there is in the overlay, 0 to 1.
+
+    Returns:
+        uint8 (H', W', 3), RGB.
+
+    Example:
+        >>> photo, truth = np.zeros((64, 128, 3), np.uint8), np.zeros((64, 128), np.uint8)
+        >>> label_panel(photo, truth, ['road'], [(128, 64, 128)], 'aachen.png').shape
+        (130, 396, 3)
+    """
+    tiles = {
+        "photo": photo,
+        "labels over photo": overlay(photo, indices, palette, alpha),
+        "labels": encode_color_mask(indices, palette),
+    }
+    row = _side_by_side([_titled(title, tile) for title, tile in tiles.items()])
+    row = _titled(_fitting(heading, row.shape[1]), row)
+    return np.concatenate([row, _legend(_entries([indices], classes, palette), row.shape[1])], axis=0)
+
+
+def enlarge(picture: UInt8Array, least: int = 256) -> UInt8Array:
+    """Small photographs and class maps as blocks of equal pixels, so that a person sees the pixels.
+
+    Args:
+        picture: uint8 (H, W) or (H, W, C).
+        least: the shorter side is enlarged by the greatest whole factor that keeps it within this many pixels.
+
+    Returns:
+        The same type and dimensions; the picture itself if it is large enough.
+
+    Example:
+        >>> enlarge(np.zeros((100, 120, 3), np.uint8)).shape
+        (200, 240, 3)
+    """
+    factor = max(1, least // min(picture.shape[:2]))
+    return picture.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else picture
+
+
+def contact_sheet(titled: Sequence[tuple[str, UInt8Array]], columns: int = 4, width: int = 2400) -> UInt8Array:
+    """Many pictures on one sheet, in rows, each under its title.
+
+    Args:
+        titled: title and picture, uint8 (H, W, 3), of each.
+        columns: pictures in a row.
+        width: of the sheet at most; pictures that are too wide for that are reduced.
+
+    Returns:
+        uint8 (H', W', 3).
+
+    Raises:
+        ValueError: if there is no picture.
+
+    Example:
+        >>> contact_sheet([("1", np.zeros((100, 200, 3), np.uint8))] * 3, columns=2, width=206).shape
+        (146, 206, 3)
+    """
+    if not titled:
+        raise ValueError(expected("titled", "at least one picture", "none"))
+    columns = min(columns, len(titled))
+    room = (width - _GAP * (columns - 1)) // columns
+    pictures = [_reduce(picture, room) for _, picture in titled]
+    names = [title for title, _ in titled]
+    tiles = [_titled(_fitting(name, tile.shape[1]), tile) for name, tile in zip(names, pictures, strict=True)]
+    cell_height, cell_width = (max(tile.shape[axis] for tile in tiles) for axis in (0, 1))
+    rows = []
+    for start in range(0, len(tiles), columns):
+        cells = [_padded(tile, cell_height, cell_width) for tile in tiles[start : start + columns]]
+        blank = [np.full_like(cells[0], _PAPER)] * (columns - len(cells))
+        rows += [_side_by_side(cells + blank), np.full((_GAP, 1, 3), _PAPER, np.uint8)]
+    return np.concatenate([np.broadcast_to(row, (row.shape[0], rows[0].shape[1], 3)) for row in rows[:-1]], axis=0)
+
+
+def _hatch(photo: UInt8Array) -> UInt8Array:
+    """Diagonal lines, each black beside white, so that one of the two shows on any ground."""
+    height, width = photo.shape[:2]
+    phase = (np.add.outer(np.arange(height), np.arange(width)) % _STRIPE)[..., None]
+    return np.where(phase == 0, np.uint8(0), np.where(phase == 1, np.uint8(255), photo))
+
+
+def _borders(indices: UInt8Array) -> npt.NDArray[np.bool_]:
+    """True in the last pixel of each region, to the right and downwards."""
+    borders = np.zeros(indices.shape, bool)
+    borders[:, :-1] |= indices[:, :-1] != indices[:, 1:]
+    borders[:-1] |= indices[:-1] != indices[1:]
+    return borders
+
+
+def _reduce(picture: UInt8Array, width: int) -> UInt8Array:
+    if picture.shape[1] <= width:
+        return picture
+    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def _side_by_side(tiles: Sequence[UInt8Array]) -> UInt8Array:
     gap = np.full((tiles[0].shape[0], _GAP, 3), _PAPER, np.uint8)
-    row = np.concatenate([part for tile in tiles for part in (tile, gap)][:-1], axis=1)
-    present = sorted({int(value) for indices in maps.values() for value in np.unique(indices)})
-    entries = [(classes[index], palette[index]) for index in present if index < len(classes)]
-    if any(index >= len(classes) for index in present):
-        entries.append(("void", (0, 0, 0)))
-    return np.concatenate([row, _legend(entries, row.shape[1])], axis=0)
+    return np.concatenate([part for tile in tiles for part in (tile, gap)][:-1], axis=1)
+
+
+def _padded(tile: UInt8Array, height: int, width: int) -> UInt8Array:
+    canvas = np.full((height, width, 3), _PAPER, np.uint8)
+    canvas[: tile.shape[0], : tile.shape[1]] = tile
+    return canvas
 
 
 def _titled(title: str, picture: UInt8Array) -> UInt8Array:
     head = np.full((_ROW, picture.shape[1], 3), _PAPER, np.uint8)
     cv2.putText(head, title, (2, _ROW - 6), _FONT, 0.45, _INK, 1, cv2.LINE_AA)
     return np.concatenate([head, picture], axis=0)
+
+
+def _fitting(text: str, width: int) -> str:
+    """The end of a text, as much of it as fits above a picture: names differ most in their ends."""
+    shown = text
+    while text and cv2.getTextSize(shown, _FONT, 0.45, 1)[0][0] > width - 4:
+        text = text[1:]
+        shown = f"...{text}"
+    return shown
+
+
+def _entries(maps: Sequence[UInt8Array], classes: Sequence[str], palette: Sequence[Color]) -> list[tuple[str, Color]]:
+    """Name and colour of what occurs in class maps."""
+    present = sorted({int(value) for indices in maps for value in np.unique(indices)})
+    entries = [(classes[index], palette[index]) for index in present if index < len(classes)]
+    if any(index >= len(classes) for index in present):
+        entries.append(("void", (0, 0, 0)))
+    return entries
 
 
 def _legend(entries: Sequence[tuple[str, Color]], width: int) -> UInt8Array:

@@ -47,7 +47,7 @@ class WritePredictionsHook(Hook):
             if self.out_dir is not None:
                 _write(Path(self.out_dir, name), pred)
             if self.show_dir is not None:
-                _write(Path(self.show_dir, name), self._panel(sample, pred, dataset.metainfo)[..., ::-1])
+                _write(Path(self.show_dir, name), self._panel(sample, pred, dataset)[..., ::-1])
             self.names.add(name)
 
     def after_test(self, runner) -> None:
@@ -57,13 +57,15 @@ class WritePredictionsHook(Hook):
                 runner.logger.info(f"Wrote {len(names)} {what} to {folder}")
 
     @staticmethod
-    def _panel(sample: SegDataSample, pred: np.ndarray, metainfo: dict) -> np.ndarray:
+    def _panel(sample: SegDataSample, pred: np.ndarray, dataset: BaseDataset) -> np.ndarray:
         photo = mmcv.imread(sample.img_path, channel_order="rgb")
+        width = pred.shape[1]  # in image pairs the file is twice as wide: the mask is beside the photograph
+        photo = photo[:, -width:] if getattr(dataset, "photo_side", "left") == "right" else photo[:, :width]
         maps = {"prediction": pred}
         if "gt_sem_seg" in sample:
             truth = _indices(sample.gt_sem_seg.data)
             maps = {"ground truth": truth, "prediction": pred, "wrong pixels, by true class": _errors(truth, pred)}
-        return comparison_panel(photo, maps, metainfo["classes"], metainfo["palette"])
+        return comparison_panel(photo, maps, dataset.metainfo["classes"], dataset.metainfo["palette"])
 
 
 def _errors(truth: np.ndarray, pred: np.ndarray) -> np.ndarray:

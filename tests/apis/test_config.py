@@ -87,6 +87,20 @@ def test_cfg_options_are_written_last():
     assert cfg.train_dataloader.batch_size == 5
 
 
+def test_options_of_image_pairs():
+    config = "configs/unet_pairs_256.py"
+    options = dict(data_root="d", image_size=(96, 160), batch_size=3, num_epochs=7, pretrained="none", num_workers=0)
+    cfg = load_config(config, **options)
+    loaders = [cfg[name] for name in ("train_dataloader", "val_dataloader", "test_dataloader")]
+    assert {(loader.dataset.data_root, loader.num_workers) for loader in loaders} == {("d", 0)}
+    assert transforms(cfg.train_pipeline)["RandomCrop"]["crop_size"] == (96, 160)
+    assert cfg.train_cfg.max_epochs == 7 and cfg.train_dataloader.batch_size == 3
+    padding = cfg.model.data_preprocessor
+    assert "size" not in padding and padding.size_divisor == padding.test_cfg.size_divisor == 16
+    with pytest.raises(ValueError, match="`label_source` to be left out for image pairs.*'label_ids'"):
+        load_config(config, label_source="label_ids")
+
+
 def test_amp(monkeypatch):
     monkeypatch.setattr("mmengine.device.utils.DEVICE", "cuda")
     assert load_config(CONFIG, amp=True).optim_wrapper.type == "AmpOptimWrapper"

@@ -3,6 +3,7 @@
 import json
 import math
 
+import cv2
 import pytest
 import torch
 
@@ -214,3 +215,32 @@ def test_29_classes_from_label_ids(config):
     options |= {"model.decode_head.num_classes": 29, "model.auxiliary_head.num_classes": 29}
     (line,) = validation_lines(train(config(**options)))
     assert "IoU/road" in line
+
+
+def test_image_pairs_of_any_size(tiny_pairs, tmp_path, monkeypatch):
+    from conftest import ROOT
+
+    monkeypatch.chdir(ROOT)
+    options = {f"{name}.dataset.img_suffix": ".png" for name in ("train_dataloader", "val_dataloader")}
+    options |= {"test_dataloader.dataset.img_suffix": ".png", "model.backbone.base_channels": 4}
+    options |= {"model.decode_head.in_channels": 4, "model.decode_head.channels": 4}
+    options |= {"model.auxiliary_head.in_channels": 8, "model.auxiliary_head.channels": 4}
+    cfg = load_config(
+        "configs/unet_pairs_256.py",
+        data_root=str(tiny_pairs),
+        work_dir=str(tmp_path / "work"),
+        image_size=(40, 40),
+        batch_size=2,
+        num_epochs=1,
+        num_workers=0,
+        cfg_options=options,
+    )
+    result = train(cfg)
+    (line,) = validation_lines(result)
+    metrics = run_test(cfg, str(result.checkpoint), str(tmp_path / "show"), str(tmp_path / "out"))
+    assert metrics["val/loss"] == pytest.approx(line["val/loss"], rel=1e-6) and math.isfinite(line["val/loss"])
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"1.png", "2.png"}
+    pair, panel = (cv2.imread(str(folder / "1.png")) for folder in (tiny_pairs / "val", tmp_path / "show"))
+    assert (panel[20:60, :40] == pair[:, :40]).all() and panel.shape[1] == 4 * 40 + 3 * 6
+    averaged = run_test(cfg, str(result.checkpoint), tta=True)
+    assert 0 <= averaged["mDice"] <= 1
