@@ -15,7 +15,7 @@ from cityseg_ext.checks import check_at_least, check_choice, did_you_mean, expec
 from cityseg_ext.datasets.files import walk_files
 from cityseg_ext.labels import IGNORE_INDEX, LABEL_SUFFIXES, PHOTO_SUFFIXES, TAXONOMIES, Taxonomy, get_taxonomy
 
-UNPAIRED_POLICIES = ("error", "skip")
+UNPAIRED_POLICIES = ("error", "skip", "collect")
 
 
 @DATASETS.register_module()
@@ -38,7 +38,8 @@ class CityscapesColorMaskDataset(BaseSegDataset):
         cities: keep only these folders directly below ``img_path``.
         max_images: keep only the first so many pairs, in the order of their paths.
         unpaired: what to do about photographs without label and labels without photograph: ``'error'`` lists them,
-            ``'skip'`` leaves them out and says how many.
+            ``'skip'`` leaves them out and says how many, ``'collect'`` leaves them out without a word, for tools that
+            report them: after loading they are in the attributes ``unpaired_photos`` and ``unpaired_labels``.
         pipeline, test_mode, lazy_init, indices, serialize_data, max_refetch, backend_args: as in mmseg's
             ``BaseSegDataset``.
 
@@ -82,6 +83,8 @@ class CityscapesColorMaskDataset(BaseSegDataset):
         self.cities = None if cities is None else tuple(cities)
         self.max_images = max_images
         self.unpaired = unpaired
+        self.unpaired_photos: list[str] = []
+        self.unpaired_labels: list[str] = []
         super().__init__(
             img_suffix=self.img_suffixes[0],
             seg_map_suffix=seg_map_suffix or LABEL_SUFFIXES[source],
@@ -111,7 +114,11 @@ class CityscapesColorMaskDataset(BaseSegDataset):
             pairs = [(path, None) for _, path in sorted(photos.items())]
         else:
             labels = self._keep_cities(self._find(label_dir, (self.seg_map_suffix,), "labels"))
-            self._report_unpaired(sorted(set(photos) - set(labels)), sorted(set(labels) - set(photos)))
+            without_label, without_photo = sorted(set(photos) - set(labels)), sorted(set(labels) - set(photos))
+            self.unpaired_photos = [photos[stem] for stem in without_label]
+            self.unpaired_labels = [labels[stem] for stem in without_photo]
+            if self.unpaired != "collect":
+                self._report_unpaired(without_label, without_photo)
             pairs = [(photos[stem], labels[stem]) for stem in sorted(set(photos) & set(labels))]
         if not pairs:
             raise ValueError(
