@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import init_default_scope
+from mmengine.registry import Registry, init_default_scope
 from mmseg.registry import DATASETS, TRANSFORMS
 
 import cityseg_ext.plugin  # noqa: F401
@@ -178,15 +178,21 @@ def _files_of(leaf: ConfigDict) -> dict:
 def _build(leaf: ConfigDict):
     """The data set without a pipeline, not yet listed; files without partner do not stop it."""
     options = dict(pipeline=[], lazy_init=True)
-    if "unpaired" in inspect.signature(DATASETS.get(leaf.type)).parameters:
+    kind = _class(DATASETS, leaf)
+    if kind is not None and "unpaired" in inspect.signature(kind).parameters:
         options["unpaired"] = "collect"
     return DATASETS.build({**leaf, **options})
+
+
+def _class(registry: Registry, part: ConfigDict) -> type | None:
+    """What a part of a config stands for; None for a name that nobody registered, which building it reports."""
+    return registry.get(part["type"]) if isinstance(part["type"], str) else part["type"]
 
 
 def _reading(leaf: ConfigDict) -> Reading:
     facts = {}
     for transform in walk_transforms(leaf.get("pipeline", [])):
-        kind = TRANSFORMS.get(transform.type) if isinstance(transform.type, str) else transform.type
+        kind = _class(TRANSFORMS, transform)
         if kind is not None and issubclass(kind, LoadColorMaskAnnotations):
             loader = TRANSFORMS.build(transform)
             facts |= dict(source=loader.source, taxonomy=loader.taxonomy, unknown=loader.unknown, mode=loader.mode)

@@ -98,6 +98,8 @@ def draw_histogram(statistics: DatasetStatistics, picture: str | Path) -> Path:
             axis.text(at, position, text, va="center", fontsize=7, color="0.2" if value else "0.55")
         axis.set(xscale="log", xlim=(left, 700), title=f"{name} ({len(statistics.splits[name].images)} images)")
         axis.set_xlabel("per cent of labelled pixels")
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.margins(y=0.01)
         axis.set_yticks(positions, names, fontsize=8)
         axis.grid(axis="x", alpha=0.3)
         axis.set_axisbelow(True)

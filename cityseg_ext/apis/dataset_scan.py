@@ -136,7 +136,9 @@ def _inspect_photo(sample: Sample, finding: _Finding) -> int:
     finding.size = (pixels.shape[0], pixels.shape[1])
     # Of pixels, not of bytes: copies with other metadata, another name or another lossless format are found too. The
     # hash takes a tenth of the time of decoding, which has to be done anyway.
-    finding.digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+    digest = hashlib.sha256(repr((pixels.shape, pixels.dtype.str)).encode())
+    digest.update(pixels)
+    finding.digest = digest.hexdigest()
     return orientation if sample.reading.turns else 1
 
 
