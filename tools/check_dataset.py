@@ -2,8 +2,9 @@
 
 python tools/check_dataset.py configs/deeplabv3_focaldice.py --data-root data/cityscapes
 
-Every photograph and label of the train, val and test sets is read once, as training will read it. Unchanged data is not
-read again. Exit code: 0 without errors (there may be warnings), 1 with errors, 2 for a wrong command line.
+Every photograph and label of the train, val and test sets is read once, as training will read it, by --num-workers
+processes (default: one a core). Data that has not changed since the last check is not read again.
+Exit code: 0 without errors (there may be warnings), 1 with errors, 2 for a wrong command line.
 """
 
 import argparse

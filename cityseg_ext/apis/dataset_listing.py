@@ -177,7 +177,7 @@ def _files_of(leaf: ConfigDict) -> dict:
 
 def _build(leaf: ConfigDict):
     """The data set without a pipeline, not yet listed; files without partner do not stop it."""
-    options = dict(pipeline=[], lazy_init=True)
+    options = dict(pipeline=[], lazy_init=True, serialize_data=False)
     kind = _class(DATASETS, leaf)
     if kind is not None and "unpaired" in inspect.signature(kind).parameters:
         options["unpaired"] = "collect"

@@ -61,7 +61,7 @@ def problem_list(problems: tuple[Problem, ...], limit: int = 3) -> str:
     for severity, kind, split in sorted(groups, key=lambda key: SEVERITIES.index(key[0])):
         group = groups[severity, kind, split]
         files = [problem for problem in group if problem.file is not None]
-        lines.append(f"{severity}: {kind}, {split}" + (f", {len(files)} files" if files else ""))
+        lines.append(f"{severity}: {kind}, {split}" + (f", {len(files)} file{'s' * (len(files) > 1)}" if files else ""))
         # What concerns the split as a whole comes first, and is never cut.
         lines += [f"    {problem.message}" for problem in group if problem.file is None]
         lines += [f"    {problem.message}" for problem in files[:limit]]

@@ -53,8 +53,8 @@ def save_statistics(statistics: DatasetStatistics, folder: str | Path) -> Path:
     check_ours(folder)
     folder.mkdir(parents=True, exist_ok=True)
     data = statistics_to_dict(statistics)
-    # A line a part, so that a person can read the file although the counts make it long. This file is the last but for
-    # the weights, and the stamp of them all: see `check_ours`.
+    # A line a part, so that a person can read the file although the counts make it long. It is written first, because
+    # it marks the other files as ours.
     lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value, separators=(',', ':'))}" for key, value in data.items())
     write_whole(folder / STATISTICS, f"{{\n{lines}\n}}\n".encode())
     for name, file in WEIGHTS.items():

@@ -9,6 +9,7 @@ from conftest import ROOT
 from mmengine.config import Config
 from PIL import Image
 
+from cityseg_ext.apis.config import load_config
 from cityseg_ext.apis.dataset_check import check_dataset
 from cityseg_ext.apis.dataset_report import class_table, problem_list, size_lines
 from cityseg_ext.apis.dataset_statistics import load_statistics
@@ -136,7 +137,7 @@ def test_one_of_each_problem_in_one_run(city, tmp_path):
     assert {str(path) for path in named} <= files
     assert result.statistics.has_errors()
     (total,) = (p.message for p in result.statistics.problems if p.kind == "unknown" and p.file is None)
-    assert "2 labels of val" in total and "(1, 2, 3): 12 pixels in 2 files" in total
+    assert "2 labels of val" in total and "(1, 2, 3) (12 pixels, 2 files)" in total
     assert "16x8 (width x height), but got 8x4" in messages(result, "size")[0]
     assert {"6," in message or "3," in message for message in messages(result, "exif")} == {True}
     (leak,) = messages(result, "two splits")
@@ -327,6 +328,13 @@ def test_a_name_that_is_no_utf8_can_be_printed(city, tmp_path):
     assert load_statistics(result.path).problems == result.statistics.problems
 
 
+@pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0MM\0*\0", b"Exif\0\0nonsense", b"Exif\0\0MM\0*\0\0\0\xff"])
+def test_damaged_exif_counts_as_none(city, tmp_path, exif):
+    photo, _ = save(city, "train", "x", 40)
+    Image.open(photo).save(photo, exif=exif)
+    assert not check(config(city, tmp_path / "w")).statistics.has_errors()
+
+
 def test_load_statistics_names_the_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="none.json.*tools/check_dataset.py"):
         load_statistics(tmp_path / "none.json")
@@ -346,9 +354,9 @@ def test_the_tool(tiny_city, tmp_path):
     assert last.startswith("0 errors, ") and str(tmp_path / "work dir" / "dataset" / "stats.json") in last
     assert "median_freq" in process.stdout and "train: 4 photographs" in process.stdout
     next((city / "gtFine/val").rglob("*_color.png")).unlink()
+    again = check(load_config(str(ROOT / options[0]), data_root=str(city), work_dir=str(options[-1])))
+    assert not again.cached
     process = run("check_dataset.py", *options)
-    assert process.returncode == 1 and "error: unpaired, val, 1 files" in process.stdout
-    process = run("check_dataset.py", *options)
-    assert process.returncode == 1 and "No file has changed" in process.stdout
+    assert process.returncode == 1 and "error: unpaired, val, 1 file\n" in process.stdout
+    assert "No file has changed" in process.stdout
     assert "nowhere" in error_of(run("check_dataset.py", options[0], "--data-root", tmp_path / "nowhere"))
-    assert str(ROOT) not in process.stdout
