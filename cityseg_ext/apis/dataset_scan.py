@@ -6,6 +6,7 @@ import hashlib
 import os
 import signal
 import struct
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -146,7 +147,9 @@ def _inspect_photo(sample: Sample, finding: _Finding) -> int:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # "Corrupt EXIF data"
+            value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except (OSError, SyntaxError, ValueError, struct.error):  # damaged EXIF: decoders go on without, so do we
         return 1
     return value if value in range(1, 9) else 1
