@@ -53,8 +53,9 @@ def check_dataset(
 
     Errors are what training would stop at or learn wrongly from: missing folders, files without partner, unreadable
     files, labels of another size than their photograph, colours or ids that are in no table, photographs that loading
-    turns by their EXIF tag while their label stays, the same image in two splits. Warnings: the same image twice in a
-    split, labels without a labelled pixel, classes that a split lacks, and what the config says to tolerate.
+    turns by their EXIF tag while their label stays, an image of train in another split. Warnings: the same image twice
+    in a split or in both val and test, labels without a labelled pixel, classes that a split lacks, and what the config
+    says to tolerate.
 
     Images are the same if their pixels are. JPEG copies of another quality are not found.
 

@@ -205,10 +205,9 @@ def _duplicates(samples: tuple[Sample, ...], digests: list[str | None]) -> Itera
         if same is None:
             earlier.append(sample)
         if other is not None:
-            cure = (
-                f"Remove it from {sample.split} or from {other.split}: scores of images learnt by heart mean nothing."
-            )
-            yield _same_pixels("error", "two splits", sample, other, f"unlike any image of {other.split}", cure)
+            severity = "error" if other.split == "train" else "warning"  # some test on validation images on purpose
+            cure = f"Scores of {sample.split} are then not those of unseen images: remove it from one of the two."
+            yield _same_pixels(severity, "two splits", sample, other, f"unlike any image of {other.split}", cure)
         elif same is not None and same.photo != sample.photo:  # a repeated data set repeats its files on purpose
             yield _same_pixels("warning", "duplicate", sample, same, "unlike any other image of its split")
 

@@ -270,6 +270,15 @@ def test_processes_find_the_same(city, tmp_path):
         check_dataset(cfg, num_workers=-1, use_cache=False)
 
 
+def test_val_and_test_may_share_images(city, tmp_path):
+    save(city, "val", "v1", seed=11)
+    cfg = config(city, tmp_path / "w")
+    cfg.test_dataloader.dataset.max_images = 1
+    result = check(cfg)
+    assert list(result.statistics.splits) == ["train", "val", "test"] and not result.statistics.has_errors()
+    assert found(result)["warning", "two splits", "test"] == 1
+
+
 def test_label_ids_of_the_synthetic_city(tiny_city, tmp_path):
     by_color = check(config(tiny_city, tmp_path / "color"))
     by_id = check(config(tiny_city, tmp_path / "ids", source="label_ids"))
