@@ -7,8 +7,8 @@ Three published ways to weight the classes of a loss are here. They share three 
   where it turns up later, in validation, its pixels count as unweighted ones do: neither silenced nor boosted;
 * everything is float64, so that counts of 10**12 pixels lose nothing.
 
-Weights differ in scale by more than ten times. mmseg's cross-entropy does not divide by the sum of the weights: there,
-the scale acts as a factor of the learning rate. ``FocalDiceLoss`` divides, and the scale does nothing.
+The weightings differ in scale by more than ten times. ``FocalDiceLoss`` and mmseg's ``CrossEntropyLoss`` divide by the
+sum of the weights of all labelled pixels, so that scale alone changes nothing.
 """
 
 from __future__ import annotations
