@@ -39,8 +39,8 @@ def load_statistics(path: str | Path) -> DatasetStatistics:
 def save_statistics(statistics: DatasetStatistics, folder: str | Path) -> Path:
     """Write ``stats.json``, and each weighting as a plain list that mmseg's losses read too.
 
-    mmseg's ``CrossEntropyLoss`` takes class weights with ``avg_non_ignore=False`` only (with True, version 1.4.2 ends in
-    an IndexError); it then is the weighted mean over labelled pixels.
+    mmseg's ``CrossEntropyLoss`` takes class weights with ``avg_non_ignore=False`` only (with True, version 1.4.2 ends
+    in an IndexError); it then is the weighted mean over labelled pixels.
 
     Args:
         statistics: what to write.

@@ -51,6 +51,12 @@ class SplitStatistics:
         counts: int64 (N, K), pixels of each class; zeros for an image whose label is missing or cannot be read.
         void: int64 (N,), void pixels.
         sizes: int64 (N, 2), height and width of each photograph; zeros for one that cannot be read.
+
+    Example:
+        >>> counts = np.array([[3, 0], [2, 2]])
+        >>> split = SplitStatistics(("a.png", "b.png"), counts, np.array([1, 0]), np.array([[2, 2], [2, 2]]))
+        >>> split.pixels, split.images_with_class
+        (array([5, 2]), array([2, 1]))
     """
 
     images: tuple[str, ...]
@@ -131,6 +137,11 @@ def statistics_from_dict(data: object, path: object) -> DatasetStatistics:
 
     Raises:
         ValueError: if it is something else, of another version, or damaged.
+
+    Example:
+        >>> empty = DatasetStatistics("0a", ("road",), ((0, 0, 0),), splits={}, problems=())
+        >>> statistics_from_dict(statistics_to_dict(empty), "stats.json").classes
+        ('road',)
     """
     rule = "dataset statistics"
     if not isinstance(data, Mapping) or data.get("format") != FORMAT:
