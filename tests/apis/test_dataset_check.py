@@ -291,11 +291,12 @@ def test_label_ids_of_the_synthetic_city(tiny_city, tmp_path):
 def test_photographs_without_labels_and_wrapped_data_sets(city, tmp_path):
     cfg = config(city, tmp_path / "w")
     leaf = cfg.train_dataloader.dataset
-    cfg.train_dataloader.dataset = dict(type="RepeatDataset", times=3, dataset=leaf)
+    twice = dict(type="ConcatDataset", datasets=[leaf, leaf])  # on purpose, and so no duplicates
+    cfg.train_dataloader.dataset = dict(type="RepeatDataset", times=3, dataset=twice)
     cfg.val_dataloader = None
     cfg.test_dataloader.dataset.data_prefix = dict(img_path="leftImg8bit/val")
     result = check(cfg)
-    assert len(result.statistics.splits["train"].images) == 3
+    assert len(result.statistics.splits["train"].images) == 6
     assert not result.statistics.splits["test"].counts.any()
     assert set(found(result)) == {("warning", "absent classes", "train")}
 
