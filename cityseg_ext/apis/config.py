@@ -139,14 +139,14 @@ def _dataloaders(cfg: Config) -> list[ConfigDict]:
     return [cfg[name] for name in _DATALOADERS if cfg.get(name)]
 
 
-def _transforms(node: object) -> Iterator[ConfigDict]:
+def walk_transforms(node: object) -> Iterator[ConfigDict]:
     """All transforms of a pipeline, those inside wrappers too."""
     if isinstance(node, (list, tuple)):
         for item in node:
-            yield from _transforms(item)
+            yield from walk_transforms(item)
     elif isinstance(node, dict) and "type" in node:
         yield node
-        yield from _transforms(node.get("transforms", ()))
+        yield from walk_transforms(node.get("transforms", ()))
 
 
 def _set_image_size(cfg: Config, height: int, width: int) -> None:
@@ -154,7 +154,7 @@ def _set_image_size(cfg: Config, height: int, width: int) -> None:
     cfg.image_size = (height, width)
     pipelines = [cfg[name] for name in _PIPELINES if name in cfg]
     pipelines += [loader.dataset.pipeline for loader in _dataloaders(cfg)]
-    for transform in _transforms(pipelines):
+    for transform in walk_transforms(pipelines):
         if "scale" in transform:
             transform.scale = (width, height)
         if "crop_size" in transform:

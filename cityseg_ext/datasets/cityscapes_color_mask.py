@@ -14,7 +14,7 @@ from cityseg_ext.datasets.files import find_files
 from cityseg_ext.datasets.street import StreetDataset
 from cityseg_ext.labels import LABEL_SUFFIXES, PHOTO_SUFFIXES, Taxonomy
 
-UNPAIRED_POLICIES = ("error", "skip")
+UNPAIRED_POLICIES = ("error", "skip", "collect")
 
 
 @DATASETS.register_module()
@@ -37,7 +37,8 @@ class CityscapesColorMaskDataset(StreetDataset):
         cities: keep only these folders directly below ``img_path``.
         max_images: keep only the first so many pairs, in the order of their paths.
         unpaired: what to do about photographs without label and labels without photograph: ``'error'`` lists them,
-            ``'skip'`` leaves them out and says how many.
+            ``'skip'`` leaves them out and says how many, ``'collect'`` leaves them out without a word, for tools that
+            report them: after loading they are in the attributes ``unpaired_photos`` and ``unpaired_labels``.
         options: ``pipeline``, ``test_mode``, ``lazy_init``, ``indices``, ``serialize_data``, ``max_refetch`` and
             ``backend_args``, as in mmseg's ``BaseSegDataset``.
 
@@ -70,6 +71,8 @@ class CityscapesColorMaskDataset(StreetDataset):
         self.source = source
         self.cities = None if cities is None else tuple(cities)
         self.unpaired = unpaired
+        self.unpaired_photos: list[str] = []
+        self.unpaired_labels: list[str] = []
         label_suffix = seg_map_suffix or LABEL_SUFFIXES[source]
         super().__init__(data_root, data_prefix, taxonomy, img_suffix, label_suffix, max_images, **options)
 
@@ -86,7 +89,11 @@ class CityscapesColorMaskDataset(StreetDataset):
             pairs = [(path, None) for _, path in sorted(photos.items())]
         else:
             labels = self._keep_cities(self._find(label_dir, (self.seg_map_suffix,), "labels"))
-            self._report_unpaired(sorted(set(photos) - set(labels)), sorted(set(labels) - set(photos)))
+            without_label, without_photo = sorted(set(photos) - set(labels)), sorted(set(labels) - set(photos))
+            self.unpaired_photos = [photos[stem] for stem in without_label]
+            self.unpaired_labels = [labels[stem] for stem in without_photo]
+            if self.unpaired != "collect":
+                self._report_unpaired(without_label, without_photo)
             pairs = [(photos[stem], labels[stem]) for stem in sorted(set(photos) & set(labels))]
         if not pairs:
             raise ValueError(

@@ -18,6 +18,7 @@ from cityseg_ext.functional.focal_dice import (
     focal_dice_sums,
 )
 from cityseg_ext.labels import IGNORE_INDEX
+from cityseg_ext.losses.class_weight import read_class_weight
 
 
 @MODELS.register_module()
@@ -33,7 +34,8 @@ class FocalDiceLoss(nn.Module):
         focal_weight: factor of the focal term, at least 0.
         dice_weight: factor of the Dice term, at least 0.
         gamma: focusing exponent of the focal term, at least 0.
-        class_weight: one weight a class, at least 0, or None.
+        class_weight: one weight a class, at least 0; or a JSON file from ``tools/check_dataset.py``:
+            ``class_weights_<name>.json``, or ``stats.json``, which stands for its ENet weights; or None.
         ignore_index: the value of void pixels.
         dice_pool: ``'batch'`` or ``'image'``.
         absent: ``'skip'`` or ``'count'``.
@@ -42,7 +44,8 @@ class FocalDiceLoss(nn.Module):
         loss_name: the name in the log; must start with ``loss_``, or mmengine would not train on it.
 
     Raises:
-        ValueError: if an option is out of range.
+        FileNotFoundError: if ``class_weight`` names no file.
+        ValueError: if an option is out of range, or the file of class weights holds something else.
 
     Example:
         >>> loss = FocalDiceLoss(class_weight=[1.0, 2.0])
@@ -55,7 +58,7 @@ class FocalDiceLoss(nn.Module):
         focal_weight: float = 1.5,
         dice_weight: float = 1.0,
         gamma: float = 2.0,
-        class_weight: Sequence[float] | None = None,
+        class_weight: Sequence[float] | str | None = None,
         ignore_index: int = IGNORE_INDEX,
         dice_pool: str = "batch",
         absent: str = "skip",
@@ -76,6 +79,8 @@ class FocalDiceLoss(nn.Module):
         check_choice("absent", absent, ABSENT_POLICIES)
         if not loss_name.startswith("loss_"):
             raise ValueError(expected("loss_name", "a name that starts with 'loss_'", repr(loss_name)))
+        if isinstance(class_weight, str):
+            class_weight = read_class_weight(class_weight)
         for index, weight in enumerate(() if class_weight is None else class_weight):
             check_at_least(f"class_weight[{index}]", weight, 0)
         self.focal_weight = focal_weight

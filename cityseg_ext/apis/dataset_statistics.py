@@ -1,0 +1,103 @@
+"""The files of a data set's statistics: read, and written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from cityseg_ext.checks import file_problem, shorten
+from cityseg_ext.functional.class_statistics import WEIGHTINGS
+from cityseg_ext.functional.dataset_statistics import (
+    FORMAT,
+    DatasetStatistics,
+    statistics_from_dict,
+    statistics_to_dict,
+)
+
+STATISTICS = "stats.json"
+HISTOGRAM = "class_histogram.png"
+WEIGHTS = {name: f"class_weights_{name}.json" for name in WEIGHTINGS}
+
+
+def load_statistics(path: str | Path) -> DatasetStatistics:
+    """Read statistics that :func:`~cityseg_ext.apis.dataset_check.check_dataset` wrote.
+
+    Args:
+        path: ``stats.json``.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is something else, of another version, or damaged.
+    """
+    if not Path(path).is_file():
+        cure = "Write it with tools/check_dataset.py."
+        raise FileNotFoundError(file_problem(path, "dataset statistics", "no file", cure))
+    return statistics_from_dict(_read_json(Path(path)), path)
+
+
+def save_statistics(statistics: DatasetStatistics, folder: str | Path) -> Path:
+    """Write ``stats.json``, and each weighting as a plain list that mmseg's losses read too.
+
+    mmseg's ``CrossEntropyLoss`` takes class weights with ``avg_non_ignore=False`` only (with True, version 1.4.2 ends
+    in an IndexError); it then is the weighted mean over labelled pixels.
+
+    Args:
+        statistics: what to write.
+        folder: made if it is not there.
+
+    Returns:
+        The path of ``stats.json``.
+
+    Raises:
+        ValueError: if the folder holds files of these names that are not ours.
+    """
+    folder = Path(folder)
+    check_ours(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    data = statistics_to_dict(statistics)
+    # A line a part, so that a person can read the file although the counts make it long. It is written first, because
+    # it marks the other files as ours.
+    lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value, separators=(',', ':'))}" for key, value in data.items())
+    write_whole(folder / STATISTICS, f"{{\n{lines}\n}}\n".encode())
+    for name, file in WEIGHTS.items():
+        if name in data["class_weights"]:
+            write_whole(folder / file, json.dumps(data["class_weights"][name]).encode())
+        else:
+            (folder / file).unlink(missing_ok=True)  # of an earlier run that had training labels
+    return folder / STATISTICS
+
+
+def check_ours(folder: Path) -> None:
+    """Refuse to replace files of our names that somebody else wrote; ours stand beside our ``stats.json``.
+
+    Raises:
+        ValueError: naming the files.
+    """
+    there = [name for name in (STATISTICS, HISTOGRAM, *WEIGHTS.values()) if (folder / name).exists()]
+    if not there:
+        return
+    try:
+        data = _read_json(folder / STATISTICS)
+    except (OSError, ValueError):
+        data = None
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        rule = f"a folder without {shorten(there)}, or with a '{STATISTICS}' of check_dataset beside"
+        raise ValueError(file_problem(folder, rule, "one with foreign files", "Choose another folder (--out-dir)."))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+
+
+def _read_json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON, or of UTF-8
+        found = f"no JSON ({error})"
+        raise ValueError(
+            file_problem(path, "dataset statistics", found, "Write it with tools/check_dataset.py.")
+        ) from error

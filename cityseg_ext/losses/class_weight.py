@@ -1,0 +1,46 @@
+"""Class weights from a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cityseg_ext.checks import file_problem
+from cityseg_ext.functional.class_statistics import WEIGHTINGS
+from cityseg_ext.functional.dataset_statistics import statistics_from_dict
+
+DEFAULT_WEIGHTING = next(iter(WEIGHTINGS))  # ENet's: the only one that is bounded
+
+
+def read_class_weight(path: str) -> list[float]:
+    """Read class weights that ``tools/check_dataset.py`` wrote.
+
+    Args:
+        path: a JSON file: a plain list of numbers (``class_weights_<name>.json``, which mmseg's own losses read too),
+            or the statistics (``stats.json``), which stand for their ENet weights.
+
+    Returns:
+        One weight a class, in the order of class indices.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file holds something else.
+    """
+    rule = "JSON with a list of class weights, or dataset statistics"
+    cure = "Write it with tools/check_dataset.py."
+    if not Path(path).is_file():
+        raise FileNotFoundError(file_problem(path, rule, "no file", cure))
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON, or of UTF-8
+        raise ValueError(file_problem(path, rule, f"no JSON ({error})", cure)) from error
+    if isinstance(data, list) and data and all(type(value) in (int, float) for value in data):
+        return [float(value) for value in data]
+    if not isinstance(data, dict):
+        raise ValueError(file_problem(path, rule, "other JSON", cure))
+    weights = statistics_from_dict(data, path).class_weights
+    if not weights:
+        raise ValueError(
+            file_problem(path, "statistics with training labels", "none", "Check a config that has a train_dataloader.")
+        )
+    return weights[DEFAULT_WEIGHTING].tolist()
