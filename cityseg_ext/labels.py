@@ -100,6 +100,9 @@ LABEL_BY_ID: dict[int, Label] = {label.id: label for label in LABELS}
 PHOTO_SUFFIXES = ("_leftImg8bit.png", "_leftImg8bit.jpg", "_leftImg8bit.jpeg")
 """How the names of photographs end: officially in PNG; JPEG copies are common."""
 
+PAIR_SUFFIXES = (".jpg", ".jpeg")
+"""How the names of image pairs, photograph and colour mask side by side, end; other pictures beside them are PNGs."""
+
 LABEL_SUFFIXES = {
     "color": "_gtFine_color.png",
     "label_ids": "_gtFine_labelIds.png",

@@ -1,7 +1,7 @@
 """Convert colour masks, label ids or pairs to trainId (or labelId) PNGs: a whole tree, on all cores.
 
 python tools/convert_masks.py data/cityscapes/gtFine data/masks
-python tools/convert_masks.py data/pairs data/masks --source pairs --label-suffix .jpg
+python tools/convert_masks.py data/cityscapes_pairs data/masks --source pairs
 python tools/convert_masks.py data/cityscapes/gtFine data/cityscapes/gtFine --source label_ids --output-suffix official
 
 <SRC>/<folders>/<stem>_gtFine_color.png becomes <DST>/<folders>/<stem>_mask.png. A second run does only what is missing.
@@ -53,7 +53,7 @@ def parse_args() -> argparse.Namespace:
         help="colours and ids in no table: make them void and count them, or count the file as corrupt (default: "
         "%(default)s)",
     )
-    add("--label-suffix", metavar="END", help="how label names end (default: as in Cityscapes; pairs: .jpg .jpeg .png)")
+    add("--label-suffix", metavar="END", help="how label names end (default: as in Cityscapes; pairs: .jpg .jpeg)")
     add(
         "--output-suffix",
         metavar="END",

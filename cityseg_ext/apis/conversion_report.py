@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import cityseg_ext
-from cityseg_ext.apis.mask_file import Job, MaskFacts, Outcome, write_atomically
+from cityseg_ext.apis.mask_file import Job, MaskFacts, Outcome
+from cityseg_ext.apis.whole_files import write_whole
 from cityseg_ext.checks import expected
 
 _GENERATOR = "cityseg_ext.apis.mask_conversion"
@@ -75,7 +76,7 @@ class ConversionReport:
         )
         text = json.dumps(head | lists, indent=1, ensure_ascii=False)
         # Names of files need not be valid Unicode: what is not becomes an escape sequence, as JSON has them too.
-        write_atomically(self.path, text.encode("utf-8", "backslashreplace"))
+        write_whole(self.path, text.encode("utf-8", "backslashreplace"))
 
 
 def check_report_path(path: Path) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmcv.transforms import LoadImageFromFile
@@ -33,7 +33,7 @@ class Reading:
     Attributes:
         source, taxonomy: what the pipeline says about labels; None where it leaves this to the data set.
         unknown: ``'error'`` or ``'ignore'``.
-        mode: how colours are decoded.
+        decoding: how colours are decoded: arguments of ``decode_color_mask``.
         turns: whether photographs are turned as their EXIF orientation says.
         photo_backend, label_backend: arguments of mmengine's file backend.
     """
@@ -41,7 +41,7 @@ class Reading:
     source: str | None = None
     taxonomy: Taxonomy | None = None
     unknown: str = "error"
-    mode: str = "exact"
+    decoding: dict[str, str] = field(default_factory=dict)
     turns: bool = True
     photo_backend: dict | None = None
     label_backend: dict | None = None
@@ -195,8 +195,8 @@ def _reading(leaf: ConfigDict) -> Reading:
         kind = _class(TRANSFORMS, transform)
         if kind is not None and issubclass(kind, LoadColorMaskAnnotations):
             loader = TRANSFORMS.build(transform)
-            facts |= dict(source=loader.source, taxonomy=loader.taxonomy, unknown=loader.unknown, mode=loader.mode)
-            facts |= dict(label_backend=loader.backend_args)
+            facts |= dict(source=loader.source, taxonomy=loader.taxonomy, unknown=loader.unknown)
+            facts |= dict(decoding=loader.decoding, label_backend=loader.backend_args)
         elif kind is not None and issubclass(kind, LoadImageFromFile):
             loader = TRANSFORMS.build(transform)
             turns = loader.color_type in _TURNING_FLAGS and loader.imdecode_backend in _TURNING_BACKENDS

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
 import struct
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 from PIL import ExifTags, Image
 
 from cityseg_ext.apis.dataset_listing import Listing, Sample
-from cityseg_ext.checks import check_at_least, expected, file_problem
+from cityseg_ext.apis.processes import map_in_processes
+from cityseg_ext.checks import check_at_least, file_problem
 from cityseg_ext.functional.class_statistics import class_counts
 from cityseg_ext.functional.dataset_statistics import DatasetStatistics, Problem, SplitStatistics
 from cityseg_ext.transforms.image_file import decode_image, read_image_bytes, take_half
@@ -55,8 +51,10 @@ def scan(
     """
     fingerprint = listing.fingerprint()  # before reading: what changes meanwhile is read again next time
     findings: list[_Finding] = []
-    with _mapper(num_workers) as mapper:
-        for finding in mapper(_inspect, listing.samples):
+    if num_workers is not None:
+        check_at_least("num_workers", num_workers, 0)
+    with closing(map_in_processes(_inspect, listing.samples, num_workers, "num_workers")) as found:
+        for finding in found:
             findings.append(finding)
             if progress is not None:
                 progress(len(findings), len(listing.samples))
@@ -82,31 +80,6 @@ def scan(
         splits=splits,
         problems=tuple(dict.fromkeys(problems)),  # a damaged pair is met twice: as photograph and as label
     )
-
-
-@contextmanager
-def _mapper(num_workers: int | None) -> Iterator[Callable]:
-    """`map` over processes, or in this one."""
-    if num_workers is not None:
-        check_at_least("num_workers", num_workers, 0)
-    if num_workers == 0:
-        yield map
-        return
-    with ProcessPoolExecutor(num_workers or os.cpu_count(), initializer=_start_worker) as pool:
-        try:
-            yield lambda function, items: pool.map(function, items, chunksize=4)
-        except BrokenProcessPool as error:
-            cure = "Give fewer (--num-workers)."
-            raise OSError(
-                expected("num_workers", "as many as the memory allows", "a process that was killed", cure)
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    cv2.setNumThreads(1)  # one process a core is enough
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
 
 
 def _inspect(sample: Sample) -> _Finding:
@@ -158,9 +131,8 @@ def _orientation(image: Image.Image) -> int:
 def _inspect_label(sample: Sample, finding: _Finding) -> tuple[int, int]:
     """Fill in counts and what is unknown or void; return the size."""
     path, reading = str(sample.label), sample.reading
-    decoded = read_label(
-        path, sample.source, sample.taxonomy, reading.mode, sample.label_half, backend_args=reading.label_backend
-    )
+    options = dict(backend_args=reading.label_backend) | reading.decoding
+    decoded = read_label(path, sample.source, sample.taxonomy, sample.label_half, **options)
     finding.counts, finding.void = class_counts(decoded.indices, sample.taxonomy.num_classes)
     if decoded.unknown:
         finding.unknown = list(decoded.unknown.items())[:_MAX_UNKNOWN]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
+from cityseg_ext.apis.whole_files import write_whole
 from cityseg_ext.checks import file_problem, shorten
 from cityseg_ext.functional.class_statistics import WEIGHTINGS
 from cityseg_ext.functional.dataset_statistics import (
@@ -84,13 +84,6 @@ def check_ours(folder: Path) -> None:
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         rule = f"a folder without {shorten(there)}, or with a '{STATISTICS}' of check_dataset beside"
         raise ValueError(file_problem(folder, rule, "one with foreign files", "Choose another folder (--out-dir)."))
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
 
 
 def _read_json(path: Path) -> object:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
-import cv2
-import torch
 from mmengine.logging import print_log
 
 from cityseg_ext.apis.conversion_report import ConversionReport, check_report_path
-from cityseg_ext.apis.mask_file import PART_NAME, Conversion, Job, Outcome, convert_file
+from cityseg_ext.apis.mask_file import Conversion, Job, convert_file
 from cityseg_ext.apis.mask_tree import PAIRS, TARGETS, find_labels, find_missing, plan
+from cityseg_ext.apis.processes import map_in_processes
 from cityseg_ext.apis.runs import check_writable
+from cityseg_ext.apis.whole_files import PART_NAME
 from cityseg_ext.checks import check_at_least, check_choice, expected, shorten
 from cityseg_ext.functional.color_mask import MODES, UNCERTAIN_POLICIES
 from cityseg_ext.functional.mask_decoder import EFFORTS
@@ -29,7 +25,6 @@ from cityseg_ext.transforms.color_mask import UNKNOWN_POLICIES
 from cityseg_ext.transforms.image_file import HALVES
 
 SOURCES = (*LABEL_SUFFIXES, PAIRS)
-_MOST_WORKERS = 61  # what Windows can wait for
 
 
 def convert_masks(
@@ -74,7 +69,7 @@ def convert_masks(
         half: for pairs: the half that holds the mask, ``'right'`` by default.
         photos: folder of photographs; those without a label are warned about and reported as missing. By default, for
             official names, the folder ``leftImg8bit`` beside ``gtFine`` if ``src`` is in one and it is there.
-        label_suffix: end of label names; by default the official one of ``source``; for pairs .jpg, .jpeg and .png.
+        label_suffix: end of label names; by default the official one of ``source``; for pairs .jpg and .jpeg.
         photo_suffix: end of photograph names; by default the official ones.
         suffix: end of mask names, or ``'official'``: that of ``target`` in Cityscapes.
         max_images: convert only the first so many, in the order of their paths.
@@ -132,7 +127,7 @@ def convert_masks(
     if missing:
         _warn(f"{len(missing)} photographs have no label and are skipped: {shorten(list(missing))}")
     try:
-        _convert(todo, conversion, _cores() if workers is None else workers, result, progress)
+        _convert(todo, conversion, workers, result, progress)
     finally:
         result.write()
     return result
@@ -141,11 +136,12 @@ def convert_masks(
 def _convert(
     jobs: list[Job],
     conversion: Conversion,
-    workers: int,
+    workers: int | None,
     result: ConversionReport,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    with closing(_outcomes(jobs, conversion, min(workers, len(jobs), _MOST_WORKERS))) as outcomes:
+    convert = partial(convert_file, conversion=conversion)
+    with closing(map_in_processes(convert, jobs, workers, "workers")) as outcomes:
         for count, outcome in enumerate(outcomes, start=1):
             result.add(outcome)
             if outcome.problem is not None:
@@ -157,43 +153,6 @@ def _convert(
     if unknown:
         share = f"{result.pixels['unknown'] / result.pixels['all']:.2%} of all pixels"
         _warn(f"{len(unknown)} files have unknown colours or ids, {share}. They are void now: {shorten(unknown)}")
-
-
-def _outcomes(jobs: list[Job], conversion: Conversion, workers: int) -> Iterator[Outcome]:
-    """What becomes of the files, as they get done."""
-    if workers <= 1:
-        for job in jobs:
-            yield convert_file(job, conversion)
-        return
-    with ProcessPoolExecutor(workers, initializer=_start_worker) as pool:
-        try:
-            futures = [pool.submit(convert_file, job, conversion) for job in jobs]
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            cure = "Masks written so far are whole. Run again with --workers 1: it does only what is missing."
-            value = f"{workers}, of which one was killed"
-            raise ChildProcessError(expected("workers", "as many as there is memory for", value, cure)) from error
-        finally:
-            pool.shutdown(cancel_futures=True)  # files in work are finished, a matter of milliseconds
-
-
-def _start_worker() -> None:
-    """One thread each; an interrupt is the parent's business; and no worker outlives a parent that was killed."""
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _cores() -> int:
-    """Cores that this process may use: in a container that is fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _mask_half(source: str, half: str | None) -> str | None:

@@ -7,11 +7,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cityseg_ext.checks import check_at_least, check_choice
+from cityseg_ext.checks import check_choice, expected
 
 UInt8Array = npt.NDArray[np.uint8]
 
 _OPENCV = {
+    "nearest": cv2.INTER_NEAREST_EXACT,
     "area": cv2.INTER_AREA,
     "linear": cv2.INTER_LINEAR,
     "cubic": cv2.INTER_CUBIC,
@@ -25,7 +26,10 @@ _PILLOW = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 FILTERS = (*_OPENCV, *_PILLOW)
-"""Resize filters: OpenCV's, of which only ``area`` looks at all pixels when it shrinks, and Pillow's, which all do."""
+"""Resize filters: OpenCV's, of which only ``area`` looks at all pixels when it shrinks, and Pillow's, which all do.
+
+All but ``nearest`` mix the colours of neighbours.
+"""
 
 SUBSAMPLINGS = {
     "4:4:4": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
@@ -60,16 +64,27 @@ def damage_mask(
         >>> damage_mask(sharp, 4, 4, 'area', None)[0, :, 0].tolist()
         [0, 100, 200, 200]
     """
-    check_choice("resize", resize, FILTERS)
-    check_choice("subsampling", subsampling, SUBSAMPLINGS)
-    if mask.shape[:2] != (height, width):
-        if resize in _OPENCV:
-            mask = cv2.resize(mask, (width, height), interpolation=_OPENCV[resize])
-        else:
-            mask = np.asarray(Image.fromarray(mask).resize((width, height), _PILLOW[resize]))
+    mask = resize_with(mask, height, width, resize)
     if quality is None:
         return mask
-    check_at_least("quality", quality, 1)
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SUBSAMPLINGS[subsampling]]
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(mask, cv2.COLOR_RGB2BGR), options)
+    data = np.frombuffer(encode_jpeg(mask, quality, subsampling), np.uint8)
     return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def resize_with(picture: UInt8Array, height: int, width: int, resize: str) -> UInt8Array:
+    """uint8 (H, W, 3) to (height, width, 3) with one of :data:`FILTERS`."""
+    check_choice("resize", resize, FILTERS)
+    if picture.shape[:2] == (height, width):
+        return picture
+    if resize in _OPENCV:
+        return cv2.resize(picture, (width, height), interpolation=_OPENCV[resize])
+    return np.asarray(Image.fromarray(picture).resize((width, height), _PILLOW[resize]))
+
+
+def encode_jpeg(picture: UInt8Array, quality: int, subsampling: str = "4:2:0") -> bytes:
+    """The JPEG file of a picture, uint8 (H, W, 3), RGB."""
+    check_choice("subsampling", subsampling, SUBSAMPLINGS)
+    if not 1 <= quality <= 100:
+        raise ValueError(expected("quality", "from 1 to 100", quality))
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SUBSAMPLINGS[subsampling]]
+    return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)[1].tobytes()

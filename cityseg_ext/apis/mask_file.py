@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 import zlib
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -15,13 +14,11 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from cityseg_ext.apis.whole_files import write_whole
 from cityseg_ext.functional.color_mask import DecodedMask
 from cityseg_ext.labels import CITYSCAPES_29, IGNORE_INDEX, LABEL_BY_ID, LABEL_BY_NAME, Taxonomy
 from cityseg_ext.transforms.image_file import read_image_bytes
 from cityseg_ext.transforms.label_file import read_label, unknown_problem
-
-PART_NAME = re.compile(r"\.\d+\.cityseg-part")
-"""Names of files that are being written; what a killed run has left of them may be removed."""
 
 _NOTE = "cityseg"  # keyword of the text chunk
 _VERSION = 1  # of what is written: raise it when the same input would give another mask or note
@@ -180,7 +177,7 @@ def convert_file(job: Job, conversion: Conversion) -> Outcome:
     info.add_text(_NOTE, json.dumps({"key": conversion.key, "label": state, "facts": asdict(facts)}))
     buffer = io.BytesIO()
     Image.fromarray(conversion.table[decoded.indices]).save(buffer, "PNG", pnginfo=info)
-    write_atomically(Path(job.mask), buffer.getvalue())
+    write_whole(Path(job.mask), buffer.getvalue())
     return Outcome(job, facts)
 
 
@@ -205,18 +202,6 @@ def is_current(note: Note, label: str) -> bool:
     are often older than the masks of those before them.
     """
     return note.whole and os.path.exists(label) and note.label == _state(label)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; the folder is made if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.parent / f".{os.getpid()}.cityseg-part"  # short, so that every name that the target may have fits
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _state(path: str) -> list[int]:

@@ -8,11 +8,10 @@ from pathlib import Path
 from cityseg_ext.apis.mask_file import Conversion, Job, MaskFacts, is_current, read_note
 from cityseg_ext.checks import expected, shorten
 from cityseg_ext.datasets.files import files_by_stem, stem_of, walk_files
-from cityseg_ext.labels import LABEL_SUFFIXES, PHOTO_SUFFIXES
+from cityseg_ext.labels import LABEL_SUFFIXES, PAIR_SUFFIXES, PHOTO_SUFFIXES
 
 PAIRS = "pairs"
 TARGETS = ("train_ids", "label_ids")
-_PAIR_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def find_labels(src: str | Path, dst: str | Path, source: str, label_suffix: str | None, suffix: str) -> dict[str, str]:
@@ -31,7 +30,7 @@ def find_labels(src: str | Path, dst: str | Path, source: str, label_suffix: str
     """
     if not suffix.lower().endswith(".png") or os.path.basename(suffix) != suffix:
         raise ValueError(expected("suffix", "the end of a file name, with .png", repr(suffix)))
-    suffixes = (label_suffix,) if label_suffix else _PAIR_SUFFIXES if source == PAIRS else (LABEL_SUFFIXES[source],)
+    suffixes = (label_suffix,) if label_suffix else PAIR_SUFFIXES if source == PAIRS else (LABEL_SUFFIXES[source],)
     _check_folder("src", src)
     stems, others = files_by_stem(str(src), suffixes)
     if not stems:

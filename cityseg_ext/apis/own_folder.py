@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from cityseg_ext.apis.whole_files import write_whole
 from cityseg_ext.checks import file_problem
 
 
@@ -43,10 +43,7 @@ class OwnFolder:
     def write(self, name: str | Path, data: bytes) -> Path:
         """Write a file below the folder, whole or not at all."""
         path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
+        write_whole(path, data)
         return path
 
     def finish(self, arguments: dict) -> None:

@@ -8,19 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from cityseg_ext.apis.mask_damage import FILTERS, encode_jpeg, resize_with
 from cityseg_ext.apis.own_folder import OwnFolder
 from cityseg_ext.apis.synthetic_cityscapes import VERSION, paint_label_ids, scene_seeds
 from cityseg_ext.checks import check_at_least, check_choice, expected
 from cityseg_ext.functional.synthetic import MIN_SIDE, Scene, render_scene
-
-RESIZE_FILTERS = {
-    "nearest": cv2.INTER_NEAREST_EXACT,
-    "bilinear": cv2.INTER_LINEAR,
-    "area": cv2.INTER_AREA,
-    "bicubic": cv2.INTER_CUBIC,
-    "lanczos": cv2.INTER_LANCZOS4,
-}
-"""How photograph and mask may be squeezed. All but ``'nearest'`` mix the mask's colours along borders."""
 
 _STAMP = "synthetic_pairs.json"
 _GENERATOR = "cityseg_ext.apis.synthetic_pairs"
@@ -46,7 +38,7 @@ def write_synthetic_pairs(
         train: how many scenes to train on.
         val: how many held-out scenes; no street is in both.
         size: sides of each half; the files are twice as wide.
-        resize: the filter, a key of :data:`RESIZE_FILTERS`.
+        resize: the filter, one of ``mask_damage.FILTERS``.
         quality: 1 to 100 of JPEG; None writes PNG files, without loss.
         seed: which streets.
         progress: called with (pairs done, pairs in all).
@@ -59,7 +51,7 @@ def write_synthetic_pairs(
     """
     for name, value, least in (("train", train, 1), ("val", val, 1), ("seed", seed, 0), ("size", size, MIN_SIDE // 2)):
         check_at_least(name, value, least)
-    check_choice("resize", resize, RESIZE_FILTERS)
+    check_choice("resize", resize, FILTERS)
     if quality is not None and not 1 <= quality <= 100:
         raise ValueError(expected("quality", "from 1 to 100, or None for PNG", quality))
     arguments = dict(version=VERSION, train=train, val=val, size=size, resize=resize, quality=quality, seed=seed)
@@ -70,18 +62,18 @@ def write_synthetic_pairs(
     folder.begin(path for path in earlier if path.stem.isdecimal())
     scenes = scene_seeds(train, val, seed)
     for done, (split, index, scene_seed) in enumerate(scenes, start=1):
-        pair = _pair(render_scene(scene_seed, 2 * size, 4 * size), size, RESIZE_FILTERS[resize])
-        suffix = ".png" if quality is None else ".jpg"
-        options = [] if quality is None else [cv2.IMWRITE_JPEG_QUALITY, quality]
-        encoded = cv2.imencode(suffix, pair[..., ::-1], options)[1]
-        folder.write(Path(split, f"{index + 1}{suffix}"), encoded.tobytes())
+        pair = _pair(render_scene(scene_seed, 2 * size, 4 * size), size, resize)
+        if quality is None:
+            folder.write(Path(split, f"{index + 1}.png"), cv2.imencode(".png", pair[..., ::-1])[1].tobytes())
+        else:
+            folder.write(Path(split, f"{index + 1}.jpg"), encode_jpeg(pair, quality))
         if progress is not None:
             progress(done, len(scenes))
     folder.finish(arguments)
     return folder.path
 
 
-def _pair(scene: Scene, size: int, interpolation: int) -> np.ndarray:
+def _pair(scene: Scene, size: int, resize: str) -> np.ndarray:
     """uint8 (size, 2 * size, 3), RGB."""
     halves = (scene.photo, paint_label_ids(scene.label_ids))
-    return np.concatenate([cv2.resize(half, (size, size), interpolation=interpolation) for half in halves], axis=1)
+    return np.concatenate([resize_with(half, size, size, resize) for half in halves], axis=1)

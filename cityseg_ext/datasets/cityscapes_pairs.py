@@ -11,10 +11,9 @@ from mmseg.registry import DATASETS
 from cityseg_ext.checks import check_choice
 from cityseg_ext.datasets.files import find_files
 from cityseg_ext.datasets.street import StreetDataset
-from cityseg_ext.labels import Taxonomy
+from cityseg_ext.labels import PAIR_SUFFIXES, Taxonomy
 
 SIDES = ("left", "right")
-_SUFFIXES = (".jpg", ".jpeg")
 
 
 @DATASETS.register_module()
@@ -53,7 +52,7 @@ class CityscapesPairsDataset(StreetDataset):
         data_prefix: dict,
         taxonomy: str | Taxonomy = "cityscapes19",
         photo_side: str = "left",
-        img_suffix: str | Sequence[str] = _SUFFIXES,
+        img_suffix: str | Sequence[str] = PAIR_SUFFIXES,
         max_images: int | None = None,
         **options,
     ) -> None:

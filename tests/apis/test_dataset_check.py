@@ -90,7 +90,7 @@ def test_good_data_and_its_counts(city, tmp_path):
     for name, weigh in WEIGHTINGS.items():
         assert json.loads(result.weights[name].read_text()) == weigh(train.counts).tolist()
     assert Image.open(result.histogram).size > (400, 300)
-    assert not list(result.path.parent.glob("*.tmp"))
+    assert not list(result.path.parent.glob(".*part"))
 
 
 def test_one_of_each_problem_in_one_run(city, tmp_path):
