@@ -27,7 +27,8 @@ def test_every_config_has_its_row_in_the_readme():
         assert f"`{path.name}`" in text
 
 
-def test_options_in_the_readme_are_those_of_the_script():
-    script = (ROOT / "tools" / "train.py").read_text() + (ROOT / "tools" / "_cli.py").read_text()
-    for option in re.findall(r"`(--[a-z-]+)", (ROOT / "README.md").read_text()):
-        assert f'"{option}"' in script + (ROOT / "tools" / "test.py").read_text(), option
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_options_are_those_of_some_script(path):
+    scripts = "".join(script.read_text() for folder in ("tools", "benchmarks") for script in (ROOT / folder).glob("*.py"))
+    for option in re.findall(r"(?<=[`\s])(--[a-z][a-z-]+)", path.read_text()):
+        assert f'"{option}"' in scripts, option
