@@ -51,7 +51,7 @@ def error_of(process):
     return process.stderr.strip().splitlines()[-2]
 
 
-@pytest.mark.parametrize("script", ["train.py", "test.py", "browse_dataset.py", "check_dataset.py", "convert_masks.py"])
+@pytest.mark.parametrize("script", ["train.py", "test.py", "browse_dataset.py", "check_dataset.py"])
 def test_help_explains(script):
     process = run(script, "--help")
     assert process.returncode == 0

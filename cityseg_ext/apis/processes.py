@@ -42,6 +42,9 @@ def map_in_processes(
     if workers <= 1:
         yield from map(function, items)
         return
+    threads = cv2.getNumThreads()
+    # Before the fork: a child that inherits OpenCV's threads waits for them for ever as soon as their number changes.
+    cv2.setNumThreads(1)
     with ProcessPoolExecutor(workers, initializer=_start_worker) as pool:
         try:
             yield from pool.map(function, items)
@@ -51,6 +54,7 @@ def map_in_processes(
             raise ChildProcessError(expected(argument, "as many as there is memory for", value, cure)) from error
         finally:
             pool.shutdown(cancel_futures=True)
+            cv2.setNumThreads(threads)
 
 
 def _start_worker() -> None:

@@ -165,8 +165,8 @@ def _tile_logits(
     """(n, C) for pixels of one tile, which is seen with as much around it as the network looks at."""
     top, left = (max(0, int(axis[0]) // _TILE * _TILE - decoder.reach) for axis in (rows, columns))
     bottom, right = ((int(axis[0]) // _TILE + 1) * _TILE + decoder.reach for axis in (rows, columns))
-    around = torch.from_numpy(np.ascontiguousarray(mask[top:bottom, left:right]))
-    image = around.float().mul_(1 / 255).sub_(0.5).permute(2, 0, 1)[None]
+    around = torch.from_numpy(mask[top:bottom, left:right].astype(np.float32))
+    image = around.mul_(1 / 255).sub_(0.5).permute(2, 0, 1)[None]
     return decoder.logits_at(image, rows - top, columns - left)
 
 

@@ -187,12 +187,13 @@ def test_pairs(tmp_path):
     mask = np.array([CITYSCAPES_19.palette[:3]] * 2, np.uint8)
     pairs = tmp_path / "pairs"
     write(pairs / "val" / "1.PNG", np.hstack([photo, mask]))
-    write(pairs / "odd.png", np.hstack([photo, mask])[:, :-1])
+    write(pairs / "odd.JPG", np.hstack([photo, mask])[:, :-1])
     write(pairs / "grey.jpg", np.zeros((2, 4), np.uint8))
     Image.new("CMYK", (4, 2)).save(pairs / "cmyk.jpeg")
-    report = convert_masks(pairs, tmp_path / "out", source="pairs", mode="exact", workers=0)
-    assert {os.path.basename(job.label) for job in report.corrupt} == {"odd.png", "grey.jpg", "cmyk.jpeg"}
+    report = convert_masks(pairs, tmp_path / "out", source="pairs", workers=0)
+    assert {os.path.basename(job.label) for job in report.corrupt} == {"odd.JPG", "grey.jpg", "cmyk.jpeg"}
     assert "even width" in report.corrupt[min(report.corrupt, key=lambda job: "odd" not in job.label)]
+    convert_masks(pairs, tmp_path / "out", source="pairs", label_suffix=".png", mode="exact", workers=0)
     assert read(tmp_path / "out" / "val" / "1_mask.png").tolist() == [[0, 1, 2]] * 2
 
     write(pairs / "val" / "1.PNG", np.hstack([mask, photo]))
@@ -210,7 +211,7 @@ def test_pairs(tmp_path):
 
 
 def test_pairs_of_one_name_are_refused(tmp_path):
-    write(tmp_path / "in" / "1.png", np.zeros((2, 4, 3), np.uint8))
+    write(tmp_path / "in" / "1.jpeg", np.zeros((2, 4, 3), np.uint8))
     write(tmp_path / "in" / "1.jpg", np.zeros((2, 4, 3), np.uint8))
     with pytest.raises(ValueError, match="one file for '1'"):
         convert_masks(tmp_path / "in", tmp_path / "out", source="pairs")

@@ -63,7 +63,7 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [dict(train=0), dict(size=31), dict(seed=-1), dict(resize="cubic"), dict(quality=0), dict(quality=101)]
+    "wrong", [dict(train=0), dict(size=31), dict(seed=-1), dict(resize="round"), dict(quality=0), dict(quality=101)]
 )
 def test_arguments_are_checked(tmp_path, wrong):
     with pytest.raises(ValueError, match=f"`{next(iter(wrong))}`"):

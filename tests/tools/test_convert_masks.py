@@ -12,6 +12,7 @@ from PIL import Image
 
 from cityseg_ext.labels import CITYSCAPES_19, LABEL_SUFFIXES, PHOTO_SUFFIXES
 
+MANY = 1000  # so many files that nobody converts them all before he is interrupted
 TOOL = [sys.executable, str(ROOT / "tools" / "convert_masks.py")]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
@@ -79,7 +80,7 @@ def test_a_run_that_is_stopped_can_be_taken_up(tmp_path, number):
     first = tmp_path / "in" / f"0{LABEL_SUFFIXES['color']}"
     first.parent.mkdir()
     Image.fromarray(pixels).save(first)
-    for index in range(1, 200):
+    for index in range(1, MANY):
         os.link(first, tmp_path / "in" / f"{index}{LABEL_SUFFIXES['color']}")
     out = tmp_path / "out"
     process = subprocess.Popen(
@@ -100,11 +101,11 @@ def test_a_run_that_is_stopped_can_be_taken_up(tmp_path, number):
             os.killpg(process.pid, 0)
             time.sleep(0.1)
     done = list(out.glob("*_mask.png"))
-    assert 0 < len(done) < 200
+    assert 0 < len(done) < MANY
     for mask in done:
         Image.open(mask).load()
     process = convert(first.parent, out, "--workers", "2")
-    assert f"Converted {200 - len(done)}, skipped {len(done)} " in process.stdout
+    assert f"Converted {MANY - len(done)}, skipped {len(done)} " in process.stdout
     assert sorted(path.name for path in out.iterdir()) == sorted(
-        ["conversion.json", *(f"{i}_mask.png" for i in range(200))]
+        ["conversion.json", *(f"{i}_mask.png" for i in range(MANY))]
     )
