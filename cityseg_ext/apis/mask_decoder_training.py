@@ -65,7 +65,7 @@ def train_mask_decoder(
     steps = STEPS[effort] if steps is None else steps
     check_at_least("steps", steps, 1)
     torch.manual_seed(seed)
-    decoder = MaskDecoder(*EFFORTS[effort]).to(memory_format=torch.channels_last)
+    decoder = MaskDecoder(EFFORTS[effort].channels, EFFORTS[effort].depth).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(decoder.parameters(), _LEARNING_RATE[effort], weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE[effort], total_steps=steps, pct_start=0.1)
     average = {name: value.clone() for name, value in decoder.state_dict().items()}

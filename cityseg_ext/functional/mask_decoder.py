@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -24,10 +25,25 @@ from cityseg_ext.labels import COLORS
 
 UInt8Array = npt.NDArray[np.uint8]
 
-EFFORTS = {"fast": (32, 2), "best": (64, 6)}
-"""The sizes that are shipped: name -> (channels, convolutions)."""
 
-_AT_ONCE = 1024  # cells whose surroundings are gathered at a time, so that they stay in the cache
+class Effort(NamedTuple):
+    """How hard to look at a mask.
+
+    Attributes:
+        channels: width of the network.
+        depth: its convolutions.
+        mirrored: whether the mask is also looked at in a mirror, and the two answers averaged.
+    """
+
+    channels: int
+    depth: int
+    mirrored: bool
+
+
+EFFORTS = {"fast": Effort(32, 2, mirrored=False), "best": Effort(64, 6, mirrored=True)}
+"""The networks that are shipped."""
+
+_AT_ONCE = 2048  # cells whose surroundings are gathered at a time, so that they stay in the cache
 _TILE = 256  # only tiles with mixed pixels are looked at; a multiple of 8, so that JPEG's blocks stay in place
 
 
@@ -151,23 +167,32 @@ def decide(
     tiles = rows // _TILE * (width // _TILE + 1) + columns // _TILE
     for tile in np.unique(tiles):
         here = np.flatnonzero(tiles == tile)
-        logits = _tile_logits(decoder, mask, rows[here], columns[here])
+        views = _tile_logits(decoder, mask, rows[here], columns[here], EFFORTS[effort].mirrored)
         if not possible.all():
-            logits = logits.masked_fill(~possible, -torch.inf)
-        best = (logits.softmax(1) @ counts_for).max(1)
+            views = [view.masked_fill(~possible, -torch.inf) for view in views]
+        shares = [view.softmax(1) @ counts_for for view in views]
+        best = (shares[0] if len(shares) == 1 else sum(shares) / len(shares)).max(1)
         column[here], probability[here] = best.indices.numpy(), best.values.numpy()
     return Decisions(column, probability)
 
 
 def _tile_logits(
-    decoder: MaskDecoder, mask: UInt8Array, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]
-) -> Tensor:
-    """(n, C) for pixels of one tile, which is seen with as much around it as the network looks at."""
+    decoder: MaskDecoder,
+    mask: UInt8Array,
+    rows: npt.NDArray[np.intp],
+    columns: npt.NDArray[np.intp],
+    mirrored: bool,
+) -> list[Tensor]:
+    """(n, C) for pixels of one tile, which is seen with as much around it as the network looks at; once or twice."""
     top, left = (max(0, int(axis[0]) // _TILE * _TILE - decoder.reach) for axis in (rows, columns))
     bottom, right = ((int(axis[0]) // _TILE + 1) * _TILE + decoder.reach for axis in (rows, columns))
     around = torch.from_numpy(mask[top:bottom, left:right].astype(np.float32))
     image = around.mul_(1 / 255).sub_(0.5).permute(2, 0, 1)[None]
-    return decoder.logits_at(image, rows - top, columns - left)
+    rows, columns = rows - top, columns - left
+    logits = [decoder.logits_at(image, rows, columns)]
+    if mirrored:
+        logits.append(decoder.logits_at(image.flip(3), rows, image.shape[3] - 1 - columns))
+    return logits
 
 
 @lru_cache(maxsize=len(EFFORTS))
@@ -175,7 +200,7 @@ def load_mask_decoder(effort: str) -> MaskDecoder:
     """The shipped network of that size, ready for inference."""
     with np.load(Path(__file__).with_name(f"mask_decoder_{effort}.npz"), allow_pickle=False) as arrays:
         state = {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in arrays.files}
-    decoder = MaskDecoder(*EFFORTS[effort])
+    decoder = MaskDecoder(EFFORTS[effort].channels, EFFORTS[effort].depth)
     decoder.load_state_dict(state)
     # In channels-last order, in which a mask lies in memory, convolutions on a CPU are fastest.
     decoder.stem.weight.data = decoder.stem.weight.data.contiguous(memory_format=torch.channels_last)

@@ -4,7 +4,7 @@ import torch
 
 from cityseg_ext.apis import mask_decoder_training
 from cityseg_ext.apis.mask_decoder_training import DamagedPatches, train_mask_decoder
-from cityseg_ext.functional.mask_decoder import EFFORTS, MaskDecoder
+from cityseg_ext.functional.mask_decoder import EFFORTS, Effort, MaskDecoder
 from cityseg_ext.labels import COLORS
 
 
@@ -21,7 +21,7 @@ def test_patches_are_damaged_masks_with_their_truth():
 
 
 def test_training_lowers_the_loss_and_writes_what_is_loaded(tmp_path, monkeypatch):
-    monkeypatch.setitem(EFFORTS, "fast", (8, 1))
+    monkeypatch.setitem(EFFORTS, "fast", Effort(8, 1, mirrored=False))
     losses = []
     path = train_mask_decoder(
         "fast",
@@ -41,7 +41,7 @@ def test_training_lowers_the_loss_and_writes_what_is_loaded(tmp_path, monkeypatc
 
 def test_the_shipped_weights_are_small_and_plain():
     folder = mask_decoder_training.Path(mask_decoder_training.__file__).parents[1] / "functional"
-    for effort, (channels, depth) in EFFORTS.items():
+    for effort, (channels, depth, _) in EFFORTS.items():
         with np.load(folder / f"mask_decoder_{effort}.npz", allow_pickle=False) as arrays:
             expected = MaskDecoder(channels, depth).state_dict()
             assert {name: arrays[name].shape for name in arrays.files} == {
