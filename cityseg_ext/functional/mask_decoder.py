@@ -43,7 +43,7 @@ class Effort(NamedTuple):
 EFFORTS = {"fast": Effort(32, 2, mirrored=False), "best": Effort(64, 6, mirrored=True)}
 """The networks that are shipped."""
 
-_AT_ONCE = 2048  # cells whose surroundings are gathered at a time, so that they stay in the cache
+_AT_ONCE = 1024  # cells whose surroundings are gathered at a time, so that they stay in the cache
 _TILE = 256  # only tiles with mixed pixels are looked at; a multiple of 8, so that JPEG's blocks stay in place
 
 
@@ -170,8 +170,10 @@ def decide(
         views = _tile_logits(decoder, mask, rows[here], columns[here], EFFORTS[effort].mirrored)
         if not possible.all():
             views = [view.masked_fill(~possible, -torch.inf) for view in views]
-        shares = [view.softmax(1) @ counts_for for view in views]
-        best = (shares[0] if len(shares) == 1 else sum(shares) / len(shares)).max(1)
+        shares = views[0].softmax(1) @ counts_for
+        for view in views[1:]:
+            shares = shares + view.softmax(1) @ counts_for
+        best = (shares / len(views)).max(1)
         column[here], probability[here] = best.indices.numpy(), best.values.numpy()
     return Decisions(column, probability)
 
