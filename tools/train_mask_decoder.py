@@ -1,6 +1,6 @@
 """Train the small network that decodes smoothed and JPEG colour masks (mode='robust'), on rendered label maps.
 
-The shipped weights came from this script; nobody needs it to use them.
+Nobody needs this to use the shipped weights, which were trained with the same recipe: see docs/colour_masks.md.
 
 python tools/train_mask_decoder.py fast --out work_dirs/mask_decoder_fast.npz
 """
