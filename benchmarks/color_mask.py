@@ -16,19 +16,12 @@ import cv2
 import numpy as np
 from prettytable import PrettyTable
 
-from cityseg_ext.functional.color_mask import decode_color_mask, encode_color_mask
+from cityseg_ext.apis.synthetic_cityscapes import paint_label_ids
+from cityseg_ext.functional.color_mask import decode_color_mask
 from cityseg_ext.functional.synthetic import render_scene
-from cityseg_ext.labels import CITYSCAPES_19, IGNORE_INDEX, LABELS
+from cityseg_ext.labels import CITYSCAPES_19, IGNORE_INDEX
 
 TABLE = CITYSCAPES_19.color_to_index
-
-
-def scene_mask(height: int, width: int) -> np.ndarray:
-    colors = np.zeros((256, 3), np.uint8)
-    for label in LABELS:
-        if label.id >= 0:
-            colors[label.id] = label.color
-    return encode_color_mask(render_scene(0, height, width).label_ids, colors)
 
 
 def loop_over_classes(mask: np.ndarray) -> np.ndarray:
@@ -76,7 +69,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=30, help="of the fast ways; slow ones get fewer")
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    mask = scene_mask(*args.size)
+    mask = paint_label_ids(render_scene(0, *args.size).label_ids)
     ways = {
         "np.copy": (mask.copy, args.repeats),
         "ours, mode='exact'": (lambda: decode_color_mask(mask, TABLE, "rgb").indices, args.repeats),

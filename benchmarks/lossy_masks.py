@@ -21,11 +21,12 @@ from PIL import Image
 from prettytable import PrettyTable
 
 from cityseg_ext.apis.mask_damage import damage_mask
+from cityseg_ext.apis.synthetic_cityscapes import paint_label_ids
 from cityseg_ext.functional.boundary import border_band
 from cityseg_ext.functional.color_mask import decode_color_mask, encode_color_mask
 from cityseg_ext.functional.lossy_mask import nearest_classes
 from cityseg_ext.functional.synthetic import render_scene
-from cityseg_ext.labels import CITYSCAPES_19, COLORS, IGNORE_INDEX, LABELS
+from cityseg_ext.labels import CITYSCAPES_19, COLORS, IGNORE_INDEX
 
 TABLE = CITYSCAPES_19.color_to_index
 PLACE, ZOOM = (92, 150, 44), 7  # top, left and side of what the picture shows
@@ -65,15 +66,11 @@ DECODERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def synthetic_pairs(number: int, filter_name: str, quality: int, subsampling: str) -> Iterator[Pair]:
     """Scenes that no training has seen, squeezed to 256 x 256 and damaged."""
-    class_of = np.full(256, IGNORE_INDEX, np.uint8)
-    color_of = np.zeros((256, 3), np.uint8)
-    for label in LABELS:
-        if label.id >= 0:
-            class_of[label.id], color_of[label.id] = TABLE[label.color], label.color
     for seed in range(number):
-        ids = render_scene((1 << 33) + seed, 512, 1024).label_ids
-        truth = cv2.resize(class_of[ids], (256, 256), interpolation=cv2.INTER_NEAREST_EXACT)
-        yield damage_mask(encode_color_mask(ids, color_of), 256, 256, filter_name, quality, subsampling), truth
+        sharp = paint_label_ids(render_scene((1 << 33) + seed, 512, 1024).label_ids)
+        classes = decode_color_mask(sharp, TABLE, "rgb").indices
+        truth = cv2.resize(classes, (256, 256), interpolation=cv2.INTER_NEAREST_EXACT)
+        yield damage_mask(sharp, 256, 256, filter_name, quality, subsampling), truth
 
 
 def stored_pairs(folder: Path) -> Iterator[Pair]:

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from cityseg_ext.apis.mask_damage import damage_mask
+from cityseg_ext.apis.synthetic_cityscapes import paint_label_ids
 from cityseg_ext.functional.boundary import border_band
-from cityseg_ext.functional.color_mask import decode_color_mask, encode_color_mask
+from cityseg_ext.functional.color_mask import decode_color_mask
 from cityseg_ext.functional.mask_decoder import EFFORTS, MaskDecoder, decide, load_mask_decoder
 from cityseg_ext.functional.synthetic import render_scene
 from cityseg_ext.labels import CITYSCAPES_19, CITYSCAPES_29, COLORS, LABELS
@@ -16,18 +17,17 @@ TABLE = CITYSCAPES_19.color_to_index
 POLE, BUILDING, SKY, ROAD, CAR = (
     CITYSCAPES_19.classes.index(name) for name in ("pole", "building", "sky", "road", "car")
 )
-COLOR_OF_ID = np.zeros((256, 3), np.uint8)
 CLASS_OF_ID = np.full(256, 255, np.uint8)
 for label in LABELS:
     if label.id >= 0:
-        COLOR_OF_ID[label.id], CLASS_OF_ID[label.id] = label.color, TABLE[label.color]
+        CLASS_OF_ID[label.id] = TABLE[label.color]
 
 
 def scene(seed, resize="area", quality=90, subsampling="4:2:0", size=192):
     """A damaged mask and its truth; no training saw these seeds."""
     ids = render_scene((1 << 34) + seed, 384, 768).label_ids
     truth = cv2.resize(CLASS_OF_ID[ids], (size, size), interpolation=cv2.INTER_NEAREST_EXACT)
-    return damage_mask(encode_color_mask(ids, COLOR_OF_ID), size, size, resize, quality, subsampling), truth
+    return damage_mask(paint_label_ids(ids), size, size, resize, quality, subsampling), truth
 
 
 def robust(mask, table=TABLE, **options):
@@ -68,7 +68,7 @@ def test_thin_poles_survive():
     ids[128:] = 11
     ids[:, 100:104] = ids[:, 300:305] = 17  # poles of one pixel, after shrinking by four
     truth = cv2.resize(CLASS_OF_ID[ids], (128, 64), interpolation=cv2.INTER_NEAREST_EXACT)
-    mask = damage_mask(encode_color_mask(ids, COLOR_OF_ID), 64, 128, "area", 90)
+    mask = damage_mask(paint_label_ids(ids), 64, 128, "area", 90)
     for effort in EFFORTS:
         found = robust(mask, effort=effort).indices
         assert (found == POLE)[truth == POLE].mean() > 0.9
@@ -84,7 +84,7 @@ def test_any_size(shape):
 
 def test_a_clean_mask_decodes_as_exactly(monkeypatch):
     ids = render_scene(3, 96, 160).label_ids
-    mask = encode_color_mask(ids, COLOR_OF_ID)
+    mask = paint_label_ids(ids)
     monkeypatch.setattr("cityseg_ext.functional.lossy_mask.decide", None)  # and the network is not asked
     for mode in ("nearest", "robust"):
         decoded = decode_color_mask(mask, TABLE, "rgb", mode=mode)
