@@ -50,6 +50,9 @@ def test_its_image_size_is_the_same_everywhere(path, monkeypatch):
     [
         ("deeplabv3_focaldice", "deeplabv3_r50-d8"),
         ("deeplabv3_ce", "deeplabv3_r50-d8"),
+        ("deeplabv3plus_focaldice", "deeplabv3plus_r50-d8"),
+        ("unet_ce", "fcn_unet_s5-d16"),
+        ("unet_focaldice", "fcn_unet_s5-d16"),
         ("unet_pairs_256", "fcn_unet_s5-d16"),
     ],
 )

@@ -84,7 +84,10 @@ def test_a_run_that_is_stopped_can_be_taken_up(tmp_path, number):
         os.link(first, tmp_path / "in" / f"{index}{LABEL_SUFFIXES['color']}")
     out = tmp_path / "out"
     process = subprocess.Popen(
-        [*TOOL, str(first.parent), str(out), "--workers", "2"], env=ENVIRONMENT, start_new_session=True
+        [*TOOL, str(first.parent), str(out), "--workers", "2"],
+        env=ENVIRONMENT,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background inherit SIG_IGN
     )
     while not list(out.glob("*_mask.png")):
         assert process.poll() is None
