@@ -202,8 +202,9 @@ def load_mask_decoder(effort: str) -> MaskDecoder:
     """The shipped network of that size, ready for inference."""
     with np.load(Path(__file__).with_name(f"mask_decoder_{effort}.npz"), allow_pickle=False) as arrays:
         state = {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in arrays.files}
-    decoder = MaskDecoder(EFFORTS[effort].channels, EFFORTS[effort].depth)
-    decoder.load_state_dict(state)
+    with torch.device("meta"):  # weights to be replaced need no values, least of all from a training's random numbers
+        decoder = MaskDecoder(EFFORTS[effort].channels, EFFORTS[effort].depth)
+    decoder.load_state_dict(state, assign=True)
     # In channels-last order, in which a mask lies in memory, convolutions on a CPU are fastest.
     decoder.stem.weight.data = decoder.stem.weight.data.contiguous(memory_format=torch.channels_last)
     return decoder.eval().requires_grad_(False)

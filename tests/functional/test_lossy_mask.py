@@ -141,6 +141,13 @@ def test_it_is_deterministic_and_tiles_do_not_show():
     np.testing.assert_allclose(whole.values.numpy().ravel(), decisions.probability, atol=1e-3)
 
 
+def test_loading_takes_no_random_numbers():
+    load_mask_decoder.cache_clear()
+    before = torch.get_rng_state()
+    load_mask_decoder("fast")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_untrained_it_is_the_nearest_colour():
     decoder = MaskDecoder(8, 1)
     with torch.no_grad():
