@@ -18,6 +18,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 _CLOSE = 16  # levels of a channel by which JPEG moves the inside of an area
 _FAR, _FLAT = 40, 12  # a colour this far from all others, on 7 x 7 pixels that differ by no more, was drawn on purpose
+_SHOWN = 4  # pixels near a colour that a mask must have, or no mixed pixel of it is of that colour
 _DOUBT = 0.6  # probability below which a decision is a guess
 
 
@@ -88,8 +89,11 @@ def resolve_mixed_pixels(
     doubted = np.zeros_like(mixed)
     if mixed.any():
         columns, column_of = np.unique(classes, return_inverse=True)
+        shown = np.bincount(nearest[off <= _CLOSE], minlength=len(palette)) >= _SHOWN
+        if not shown.any():
+            shown[:] = True
         color_to_column = np.full(len(COLORS), -1)
-        color_to_column[[COLORS.index(color) for color in palette]] = column_of
+        color_to_column[[COLORS.index(color) for color in palette]] = np.where(shown, column_of, -1)
         decisions = decide(mask, mixed, color_to_column, effort)
         answer[mixed] = columns[decisions.column]
         doubted[mixed] = decisions.probability < _DOUBT

@@ -119,6 +119,19 @@ def test_what_is_uncertain_can_be_left_out():
     assert wrong[changed].mean() > 0.3 > 3 * wrong[~changed & border_band(truth)].mean()
 
 
+def test_mixtures_alone_do_not_make_a_class():
+    """Speckle of black on the blue of the sky mixes to the blue of a train, of which the mask shows nothing else."""
+    rng = np.random.default_rng(0)
+    sharp = np.full((256, 256, 3), CITYSCAPES_19.palette[SKY], np.uint8)
+    sharp[rng.random((256, 256)) < 0.02] = 0
+    sharp[200:, 200:] = 0  # there is void, and it is shown
+    mask = damage_mask(sharp, 160, 160, "area", 90)
+    blue = np.array(CITYSCAPES_19.palette[CITYSCAPES_19.classes.index("train")])
+    assert (np.abs(mask.astype(int) - blue).max(-1) < 45).sum() > 100
+    for effort in EFFORTS:
+        assert set(np.unique(robust(mask, effort=effort).indices)) == {SKY, 255}
+
+
 def test_a_foreign_colour_is_unknown_where_it_fills_an_area():
     mask = np.full((64, 64, 3), COLORS[7], np.uint8)
     mask[16:48, 16:48] = (0, 255, 0)
