@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from cityseg_ext.labels import COLORS
 
 UInt8Array = npt.NDArray[np.uint8]
+IndexArray = npt.NDArray[np.intp]
 
 
 class Effort(NamedTuple):
@@ -85,8 +86,8 @@ class MaskDecoder(nn.Module):
         return F.pixel_shuffle(self.head(cells.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), 2)
 
     @torch.inference_mode()
-    def logits_at(self, image: Tensor, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]) -> Tensor:
-        """What :meth:`forward` gives at n pixels of one image (1, 3, H, W): (n, C).
+    def logits_at(self, image: Tensor, rows: IndexArray, columns: IndexArray, colors: Tensor) -> Tensor:
+        """What :meth:`forward` gives at n pixels of one image (1, 3, H, W), for some of the colours: (n, colours).
 
         Only cells that those pixels depend on are computed, less than a third of them in a usual mask.
         """
@@ -107,8 +108,8 @@ class MaskDecoder(nn.Module):
         four = (first[:, None] + torch.tensor([0, 1, 2 * width, 2 * width + 1])).view(-1)
         own = image[0].permute(1, 2, 0).reshape(-1, 3).index_select(0, four).view(-1, 4, 3)
         cells = torch.cat([grid.index_select(0, cell), own.transpose(1, 2).flatten(1)], 1)
-        weight, bias = self.head.weight.view(-1, 4, cells.shape[1]), self.head.bias.view(-1, 4)
-        logits = torch.empty(len(rows), len(COLORS))
+        weight, bias = self.head.weight.view(-1, 4, cells.shape[1])[colors], self.head.bias.view(-1, 4)[colors]
+        logits = torch.empty(len(rows), len(colors))
         place = torch.from_numpy(rows % 2 * 2 + columns % 2)
         for number in range(4):
             there = (place == number).nonzero()[:, 0]
@@ -159,17 +160,15 @@ def decide(
     height, width = wanted.shape
     if height % 2 or width % 2:  # cells are of 2 x 2 pixels
         mask = np.pad(mask, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    possible = torch.from_numpy(color_to_column >= 0)
-    counts_for = torch.zeros(len(COLORS), int(color_to_column.max()) + 1)
-    counts_for[possible, torch.from_numpy(color_to_column)[possible].long()] = 1
+    possible = np.flatnonzero(color_to_column >= 0)
+    colors = torch.from_numpy(possible)
+    counts_for = torch.eye(int(color_to_column.max()) + 1)[color_to_column[possible]]
     rows, columns = np.nonzero(wanted)
     column, probability = np.empty(len(rows), np.uint8), np.empty(len(rows), np.float32)
     tiles = rows // _TILE * (width // _TILE + 1) + columns // _TILE
     for tile in np.unique(tiles):
         here = np.flatnonzero(tiles == tile)
-        views = _tile_logits(decoder, mask, rows[here], columns[here], EFFORTS[effort].mirrored)
-        if not possible.all():
-            views = [view.masked_fill(~possible, -torch.inf) for view in views]
+        views = _tile_logits(decoder, mask, rows[here], columns[here], colors, EFFORTS[effort].mirrored)
         shares = views[0].softmax(1) @ counts_for
         for view in views[1:]:
             shares = shares + view.softmax(1) @ counts_for
@@ -181,19 +180,20 @@ def decide(
 def _tile_logits(
     decoder: MaskDecoder,
     mask: UInt8Array,
-    rows: npt.NDArray[np.intp],
-    columns: npt.NDArray[np.intp],
+    rows: IndexArray,
+    columns: IndexArray,
+    colors: Tensor,
     mirrored: bool,
 ) -> list[Tensor]:
-    """(n, C) for pixels of one tile, which is seen with as much around it as the network looks at; once or twice."""
+    """(n, colours) for pixels of one tile, seen with as much around it as the network looks at; once or twice."""
     top, left = (max(0, int(axis[0]) // _TILE * _TILE - decoder.reach) for axis in (rows, columns))
     bottom, right = ((int(axis[0]) // _TILE + 1) * _TILE + decoder.reach for axis in (rows, columns))
     around = torch.from_numpy(mask[top:bottom, left:right].astype(np.float32))
     image = around.mul_(1 / 255).sub_(0.5).permute(2, 0, 1)[None]
     rows, columns = rows - top, columns - left
-    logits = [decoder.logits_at(image, rows, columns)]
+    logits = [decoder.logits_at(image, rows, columns, colors)]
     if mirrored:
-        logits.append(decoder.logits_at(image.flip(3), rows, image.shape[3] - 1 - columns))
+        logits.append(decoder.logits_at(image.flip(3), rows, image.shape[3] - 1 - columns, colors))
     return logits
 
 
