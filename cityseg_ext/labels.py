@@ -103,6 +103,9 @@ PHOTO_SUFFIXES = ("_leftImg8bit.png", "_leftImg8bit.jpg", "_leftImg8bit.jpeg")
 PAIR_SUFFIXES = (".jpg", ".jpeg")
 """How the names of image pairs, photograph and colour mask side by side, end; other pictures beside them are PNGs."""
 
+PAIR_HALVES = ("left", "right")
+"""Where photograph and mask of such a pair can be."""
+
 LABEL_SUFFIXES = {
     "color": "_gtFine_color.png",
     "label_ids": "_gtFine_labelIds.png",

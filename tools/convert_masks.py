@@ -19,7 +19,7 @@ import _cli
 def parse_args() -> argparse.Namespace:
     from cityseg_ext.functional.color_mask import MODES, UNCERTAIN_POLICIES
     from cityseg_ext.functional.mask_decoder import EFFORTS
-    from cityseg_ext.labels import LABEL_SUFFIXES, TAXONOMIES
+    from cityseg_ext.labels import LABEL_SUFFIXES, PAIR_HALVES, TAXONOMIES
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -45,7 +45,7 @@ def parse_args() -> argparse.Namespace:
         help="robust: mixed pixels in doubt get the most likely class, or become void (default: %(default)s)",
     )
     add("--effort", choices=EFFORTS, default="best", help="robust: how hard to look (default: %(default)s)")
-    add("--half", choices=["left", "right"], help="half of a pair that holds the mask (default: right)")
+    add("--half", choices=PAIR_HALVES, help="half of a pair that holds the mask (default: right)")
     add(
         "--unknown",
         choices=["ignore", "error"],

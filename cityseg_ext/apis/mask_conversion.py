@@ -20,9 +20,8 @@ from cityseg_ext.apis.whole_files import PART_NAME
 from cityseg_ext.checks import check_at_least, check_choice, expected, shorten
 from cityseg_ext.functional.color_mask import MODES, UNCERTAIN_POLICIES
 from cityseg_ext.functional.mask_decoder import EFFORTS
-from cityseg_ext.labels import LABEL_SUFFIXES, Taxonomy, get_taxonomy
+from cityseg_ext.labels import LABEL_SUFFIXES, PAIR_HALVES, Taxonomy, get_taxonomy
 from cityseg_ext.transforms.color_mask import UNKNOWN_POLICIES
-from cityseg_ext.transforms.image_file import HALVES
 
 SOURCES = (*LABEL_SUFFIXES, PAIRS)
 
@@ -157,7 +156,7 @@ def _convert(
 
 def _mask_half(source: str, half: str | None) -> str | None:
     if source == PAIRS:
-        check_choice("half", half or "right", HALVES)
+        check_choice("half", half or "right", PAIR_HALVES)
         return half or "right"
     if half is not None:
         raise ValueError(expected("half", "left out unless source='pairs'", repr(half)))

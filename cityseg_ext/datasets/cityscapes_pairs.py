@@ -11,9 +11,7 @@ from mmseg.registry import DATASETS
 from cityseg_ext.checks import check_choice
 from cityseg_ext.datasets.files import find_files
 from cityseg_ext.datasets.street import StreetDataset
-from cityseg_ext.labels import PAIR_SUFFIXES, Taxonomy
-
-SIDES = ("left", "right")
+from cityseg_ext.labels import PAIR_HALVES, PAIR_SUFFIXES, Taxonomy
 
 
 @DATASETS.register_module()
@@ -56,7 +54,7 @@ class CityscapesPairsDataset(StreetDataset):
         max_images: int | None = None,
         **options,
     ) -> None:
-        check_choice("photo_side", photo_side, SIDES)
+        check_choice("photo_side", photo_side, PAIR_HALVES)
         self.photo_side = photo_side
         super().__init__(data_root, data_prefix, taxonomy, img_suffix, "", max_images, **options)
 
@@ -74,7 +72,7 @@ class CityscapesPairsDataset(StreetDataset):
             root_cure="Give the folder that holds the folders of pairs (--data-root), or change `data_prefix`.",
             suffix_cure="Set `img_suffix` to how the names of the pairs end.",
         )
-        label_half = SIDES[1 - SIDES.index(self.photo_side)]
+        label_half = PAIR_HALVES[1 - PAIR_HALVES.index(self.photo_side)]
         halves = dict(photo_half=self.photo_side, label_half=label_half)
         stems = sorted(files, key=_natural)
         return [self._data_info(files[stem], files[stem], "color") | halves for stem in stems[: self.max_images]]

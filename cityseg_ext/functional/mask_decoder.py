@@ -3,8 +3,8 @@
 Smoothing and JPEG mix the colours of neighbours: along borders a mask has colours of no class, or of a third one.
 What a pixel was follows from the pixels around it. The network looks at 2 x 2 pixels at a time, the grid on which JPEG
 stores its colour at half resolution, and corrects the nearest palette colour, where it starts from before it has learnt
-anything. It was trained on rendered scenes by ``tools/train_mask_decoder.py``; no photograph and no real mask is behind
-it. Two sizes are shipped as ``mask_decoder_<effort>.npz`` beside this file: fixed tables, as the palette is.
+anything. It was trained on rendered scenes, as ``tools/train_mask_decoder.py`` does; no photograph and no real mask is
+behind it. Two sizes are shipped as ``mask_decoder_<effort>.npz`` beside this file: fixed tables, as the palette is.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from PIL import Image
 
 from cityseg_ext.checks import file_problem
 
-HALVES = ("left", "right")
 MAX_PIXELS = 1 << 27  # 16384 x 8192: a header that claims more is refused before anything of that size is allocated
 
 

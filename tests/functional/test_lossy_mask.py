@@ -174,6 +174,9 @@ def test_voids_of_one_index_are_one_class():
     mask, _ = scene(4)
     as_29 = robust(mask, CITYSCAPES_29.color_to_index)
     assert as_29.indices.max() in (*range(CITYSCAPES_29.num_classes), 255)
+    back = np.full(256, 255, np.uint8)
+    back[: CITYSCAPES_29.num_classes] = [CITYSCAPES_19.id_to_index[number] for number in CITYSCAPES_29.index_to_id]
+    assert (back[as_29.indices] == robust(mask).indices).mean() > 0.998
     assert as_29.exact == robust(mask).exact
 
 
