@@ -14,26 +14,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout runs 
 warnings.filterwarnings("ignore", message="Fail to import ``MultiScaleDeformableAttention``")
 
 
-def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Options that `cityseg_ext.apis.load_config` and `select_device` understand."""
+def add_config_options(parser: argparse.ArgumentParser, *, training: bool = False) -> None:
+    """Options that `load` understands: those of `cityseg_ext.apis.options`, and where and how to run.
+
+    `training` adds those that only `tools/train.py` has.
+    """
     from mmengine.config import DictAction
 
-    from cityseg_ext.labels import LABEL_SUFFIXES
+    from cityseg_ext.apis.options import OPTIONS
 
     parser.add_argument("--work-dir", help="where logs and checkpoints go (default: work_dirs/<config name>)")
-    parser.add_argument(
-        "--data-root",
-        help="folder that holds leftImg8bit and gtFine, or train and val of image pairs (default: the config's)",
-    )
-    parser.add_argument(
-        "--label-source",
-        choices=list(LABEL_SUFFIXES),
-        help="what the label files hold: gtFine_color, gtFine_labelIds or gtFine_labelTrainIds (default: the config's)",
-    )
-    parser.add_argument(
-        "--image-size", nargs=2, type=int, metavar=("H", "W"), help="height and width that images are brought to"
-    )
-    parser.add_argument("--num-workers", type=int, help="data loading processes (default: the config's)")
+    for option in OPTIONS:
+        if option.everywhere or training:
+            argument = dict(option.argument)
+            if argument.get("action") == "boolean":
+                argument["action"] = argparse.BooleanOptionalAction
+            parser.add_argument(option.flag, help=f"{option.help} (default: the config's)", **argument)
     parser.add_argument(
         "--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="default: the best there is"
     )
@@ -48,25 +44,22 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
-def load(args: argparse.Namespace, **options):
-    """The config that the common options describe; `options` are further arguments of `load_config`."""
+def load(args: argparse.Namespace):
+    """The config that the options of a script describe."""
     with contextlib.redirect_stdout(io.StringIO()):  # it prints two lines about an optional source of data sets
         import mmseg.datasets  # noqa: F401
 
     from cityseg_ext.apis.config import load_config, select_device
+    from cityseg_ext.apis.options import OPTIONS
 
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     select_device(args.device)
     return load_config(
         args.config,
         work_dir=args.work_dir,
-        data_root=args.data_root,
-        label_source=args.label_source,
-        image_size=None if args.image_size is None else tuple(args.image_size),
-        num_workers=args.num_workers,
         launcher=args.launcher,
         cfg_options=args.cfg_options,
-        **options,
+        **{option.name: getattr(args, option.name, None) for option in OPTIONS},
     )
 
 

@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = _cli.load(args, num_epochs=args.num_epochs)
+    cfg = _cli.load(args)
     from prettytable import PrettyTable
     from rich.progress import Progress
 

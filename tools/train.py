@@ -11,15 +11,7 @@ import _cli
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config file, such as configs/deeplabv3_focaldice.py")
-    _cli.add_config_options(parser)
-    parser.add_argument("--batch-size", type=int, help="images a step on each process (default: the config's)")
-    parser.add_argument("--num-epochs", type=int, help="passes over the training set (default: the config's)")
-    parser.add_argument(
-        "--pretrained",
-        metavar="none|PATH",
-        help="'none' trains from scratch and releases frozen stages; a path or URL gives backbone weights",
-    )
-    parser.add_argument("--amp", action="store_true", help="mixed precision")
+    _cli.add_config_options(parser, training=True)
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -32,13 +24,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = _cli.load(
-        args,
-        batch_size=args.batch_size,
-        num_epochs=args.num_epochs,
-        pretrained=args.pretrained,
-        amp=args.amp,
-    )
+    cfg = _cli.load(args)
     from cityseg_ext.apis import train
 
     result = train(cfg, args.resume)

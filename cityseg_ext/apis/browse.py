@@ -20,7 +20,7 @@ from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 
 from cityseg_ext.apis.own_folder import OwnFolder
-from cityseg_ext.apis.runs import check_writable
+from cityseg_ext.apis.whole_files import check_writable
 from cityseg_ext.checks import check_at_least, check_choice, expected
 from cityseg_ext.functional.label_resize import resize_labels
 from cityseg_ext.functional.panels import contact_sheet, enlarge, label_panel, overlay

@@ -2,60 +2,48 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mmengine.device.utils as device_utils
 import torch
-from mmengine.config import Config, ConfigDict
-from mmengine.logging import print_log
+from mmengine.config import Config
 
-from cityseg_ext.checks import check_at_least, check_choice, expected
+from cityseg_ext.apis.config_tree import dataloaders
+from cityseg_ext.apis.options import apply_options
+from cityseg_ext.checks import check_choice, expected
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-_DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
-_PIPELINES = ("train_pipeline", "test_pipeline", "tta_pipeline")
 
 
 def load_config(
     path: str,
     *,
     work_dir: str | None = None,
-    data_root: str | None = None,
-    label_source: str | None = None,
-    image_size: tuple[int, int] | None = None,
-    batch_size: int | None = None,
-    num_epochs: int | None = None,
-    num_workers: int | None = None,
-    pretrained: str | None = None,
-    amp: bool = False,
     launcher: str = "none",
     cfg_options: dict | None = None,
+    **options: Any,
 ) -> Config:
     """Load a config and write options into the fields that they stand for.
 
     Args:
         path: config file.
         work_dir: ``work_dir``; by default the config's own, else ``work_dirs/<config name>``.
-        data_root: ``data_root`` of every data set.
-        label_source: what the label files hold, ``source`` of every data set: ``'color'``, ``'label_ids'`` or
-            ``'train_ids'``. Pairs always hold colour masks.
-        image_size: (height, width): the size of resize, crop and padding in every pipeline.
-        batch_size: images a step and process, ``train_dataloader.batch_size``.
-        num_epochs: ``train_cfg.max_epochs``; learning-rate schedules that last for the whole run are stretched.
-        num_workers: loader processes, of every dataloader.
-        pretrained: ``'none'`` trains from scratch (nothing is frozen then); else the path or URL of backbone weights.
-        amp: mixed precision: ``optim_wrapper.type='AmpOptimWrapper'``.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
         cfg_options: field -> value, written last.
+        options: any of :data:`~cityseg_ext.apis.options.OPTIONS` by name, such as ``data_root='data/cityscapes'``,
+            ``image_size=(512, 1024)`` or ``num_epochs=3``; None leaves the config as it is.
 
     Returns:
         The config.
 
     Raises:
         FileNotFoundError: if there is no such config or weights file.
+        TypeError: if there is no such option.
         ValueError: if an option does not fit the config.
+
+    Example:
+        >>> cfg = load_config('configs/unet_ce.py', num_epochs=3, lr=1e-3)  # doctest: +SKIP
     """
     if not Path(path).is_file():
         near = sorted(str(file) for file in Path("configs").glob("*.py"))
@@ -64,31 +52,12 @@ def load_config(
         )
     cfg = Config.fromfile(path)
     cfg.launcher = launcher
-    if data_root is not None:
-        cfg.data_root = data_root
-        _set_in_datasets(cfg, "data_root", data_root)
-    if label_source is not None:
-        _set_label_source(cfg, label_source)
-    if image_size is not None:
-        _set_image_size(cfg, *image_size)
-    if batch_size is not None:
-        check_at_least("batch_size", batch_size, 1)
-        cfg.train_dataloader.batch_size = batch_size
-    if num_epochs is not None:
-        _set_num_epochs(cfg, num_epochs)
-    if num_workers is not None:
-        check_at_least("num_workers", num_workers, 0)
-        for loader in _dataloaders(cfg):
-            loader.num_workers = num_workers
-    if pretrained is not None:
-        _set_pretrained(cfg, pretrained)
-    if amp:
-        _set_amp(cfg)
+    apply_options(cfg, options)
     if launcher != "none":
         _set_distributed(cfg)
     if cfg_options:
         cfg.merge_from_dict(cfg_options)
-    for loader in _dataloaders(cfg):
+    for loader in dataloaders(cfg):
         if loader.get("num_workers") == 0:
             loader.persistent_workers = False  # PyTorch refuses them where there are no workers
     if work_dir is not None:
@@ -119,98 +88,6 @@ def select_device(name: str) -> str:
         raise ValueError(expected("device", f"one that this machine has ({', '.join(there)})", repr(name)))
     device_utils.DEVICE = name  # mmengine decides once, at import, and has no other switch
     return name
-
-
-def _set_in_datasets(cfg: Config, field: str, value: str) -> None:
-    for loader in _dataloaders(cfg):
-        loader.dataset[field] = value
-
-
-def _set_label_source(cfg: Config, source: str) -> None:
-    for loader in _dataloaders(cfg):
-        if loader.dataset.type == "CityscapesPairsDataset":
-            rule = "left out for image pairs, in which labels are always colour masks"
-            raise ValueError(expected("label_source", rule, repr(source)))
-    _set_in_datasets(cfg, "source", source)
-
-
-def _dataloaders(cfg: Config) -> list[ConfigDict]:
-    """The data loaders that the config has; one that is switched off is None."""
-    return [cfg[name] for name in _DATALOADERS if cfg.get(name)]
-
-
-def walk_transforms(node: object) -> Iterator[ConfigDict]:
-    """All transforms of a pipeline, those inside wrappers too."""
-    if isinstance(node, (list, tuple)):
-        for item in node:
-            yield from walk_transforms(item)
-    elif isinstance(node, dict) and "type" in node:
-        yield node
-        yield from walk_transforms(node.get("transforms", ()))
-
-
-def _set_image_size(cfg: Config, height: int, width: int) -> None:
-    check_at_least("image_size", min(height, width), 1)
-    cfg.image_size = (height, width)
-    pipelines = [cfg[name] for name in _PIPELINES if name in cfg]
-    pipelines += [loader.dataset.pipeline for loader in _dataloaders(cfg)]
-    for transform in walk_transforms(pipelines):
-        if "scale" in transform:
-            transform.scale = (width, height)
-        if "crop_size" in transform:
-            transform.crop_size = (height, width)
-    if "size_divisor" not in cfg.model.data_preprocessor:  # that pads to multiples, whatever the size
-        cfg.model.data_preprocessor.size = (height, width)
-
-
-def _set_num_epochs(cfg: Config, num_epochs: int) -> None:
-    check_at_least("num_epochs", num_epochs, 1)
-    if "max_epochs" not in cfg.train_cfg:
-        raise ValueError(
-            expected(
-                "num_epochs",
-                "used with an epoch-based config",
-                f"train_cfg.type={cfg.train_cfg.get('type')!r}",
-                "Set its length with --cfg-options train_cfg.max_iters=N.",
-            )
-        )
-    before, cfg.train_cfg.max_epochs = cfg.train_cfg.max_epochs, num_epochs
-    kept = []
-    for scheduler in cfg.get("param_scheduler", ()):
-        begin = scheduler.get("begin", 0)
-        if not scheduler.get("by_epoch", True) or begin < num_epochs:  # others would begin after the run
-            kept.append(scheduler)
-        if scheduler.get("by_epoch", True) and scheduler.get("end") == before:
-            scheduler.end = num_epochs
-            if scheduler.get("T_max") == before - begin:
-                scheduler.T_max = num_epochs - begin
-    cfg.param_scheduler = kept
-
-
-def _set_pretrained(cfg: Config, pretrained: str) -> None:
-    if pretrained != "none":
-        if "://" not in pretrained and not Path(pretrained).is_file():
-            raise FileNotFoundError(expected("pretrained", "'none', a file or a URL", repr(pretrained)))
-        cfg.model.backbone.init_cfg = dict(type="Pretrained", checkpoint=pretrained)
-        return
-    cfg.model.backbone.init_cfg = None
-    message = "Training from scratch: no pretrained weights."
-    if cfg.model.backbone.get("frozen_stages", -1) >= 0:
-        cfg.model.backbone.frozen_stages = -1
-        message += " The frozen stages are released, because random weights must not stay frozen."
-    print_log(message, logger="current", level=logging.WARNING)
-
-
-def _set_amp(cfg: Config) -> None:
-    device = device_utils.get_device()
-    if device in ("cpu", "mps"):
-        raise ValueError(
-            expected("amp", "used on a GPU (mmengine's AmpOptimWrapper asks for one)", f"device {device!r}")
-        )
-    check_choice("optim_wrapper.type", cfg.optim_wrapper.type, ("OptimWrapper", "AmpOptimWrapper"))
-    if cfg.optim_wrapper.type == "OptimWrapper":
-        cfg.optim_wrapper.type = "AmpOptimWrapper"
-        cfg.optim_wrapper.loss_scale = "dynamic"
 
 
 def _set_distributed(cfg: Config) -> None:

@@ -19,7 +19,7 @@ from cityseg_ext.apis.dataset_statistics import (
     load_statistics,
     save_statistics,
 )
-from cityseg_ext.apis.runs import check_writable
+from cityseg_ext.apis.whole_files import check_writable
 from cityseg_ext.functional.dataset_statistics import DatasetStatistics
 
 

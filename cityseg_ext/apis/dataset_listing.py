@@ -15,7 +15,7 @@ from mmengine.registry import Registry, init_default_scope
 from mmseg.registry import DATASETS, TRANSFORMS
 
 import cityseg_ext.plugin  # noqa: F401
-from cityseg_ext.apis.config import walk_transforms
+from cityseg_ext.apis.config_tree import walk_transforms
 from cityseg_ext.checks import expected, file_problem
 from cityseg_ext.functional.dataset_statistics import VERSION, Problem
 from cityseg_ext.labels import Color, Taxonomy, get_taxonomy

@@ -15,8 +15,7 @@ from cityseg_ext.apis.conversion_report import ConversionReport, check_report_pa
 from cityseg_ext.apis.mask_file import Conversion, Job, convert_file
 from cityseg_ext.apis.mask_tree import PAIRS, TARGETS, find_labels, find_missing, plan
 from cityseg_ext.apis.processes import map_in_processes
-from cityseg_ext.apis.runs import check_writable
-from cityseg_ext.apis.whole_files import PART_NAME
+from cityseg_ext.apis.whole_files import PART_NAME, check_writable
 from cityseg_ext.checks import check_at_least, check_choice, expected, shorten
 from cityseg_ext.functional.color_mask import MODES, UNCERTAIN_POLICIES
 from cityseg_ext.functional.mask_decoder import EFFORTS

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import os
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +12,12 @@ from urllib.error import URLError
 import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import init_dist
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from cityseg_ext.apis.checkpoint import allow_plain_types, load_weights, read_checkpoint
+from cityseg_ext.apis.class_balance import fill_statistics, forget_weights
+from cityseg_ext.apis.whole_files import check_writable
 from cityseg_ext.checks import expected
 from cityseg_ext.hooks.segmentor import segmentor_of
 
@@ -59,6 +60,8 @@ def train(cfg: Config, resume: str | None = None) -> TrainResult:
     cfg = copy.deepcopy(cfg)  # the caller's stays as it is
     check_writable("work_dir", cfg.work_dir)
     _set_resume(cfg, resume)
+    _join_processes(cfg)
+    fill_statistics(cfg)
     start = time.monotonic()
     runner = _build_runner(cfg)
     try:
@@ -116,6 +119,8 @@ def test(
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = dict(**cfg.tta_model, module=cfg.model)
     cfg.load_from = None  # mmengine would load without checking that the weights fit
+    forget_weights(cfg)
+    _join_processes(cfg)
     runner = _build_runner(cfg)
     load_weights(segmentor_of(runner.model), checkpoint)
     return runner.test()
@@ -123,30 +128,18 @@ def test(
 
 def _build_runner(cfg: Config) -> Runner:
     """A runner with a name of its own: mmengine shares logger and visualizer between runs of one name."""
-    if cfg.get("launcher") == "pytorch" and get_device() == "cpu" and not dist.is_initialized():
-        dist.init_process_group("gloo")  # mmengine would ask a build of PyTorch without CUDA for its CUDA device
     cfg.setdefault("experiment_name", f"{Path(cfg.filename).stem}_{next(_RUN_NUMBERS)}")
     return Runner.from_cfg(cfg)
 
 
-def check_writable(name: str, path: str) -> None:
-    """Make a folder, and make sure that files can be written into it.
-
-    Args:
-        name: what the folder is called where the user gave it.
-        path: the folder.
-
-    Raises:
-        OSError: if not; the message names the folder and the cause.
-    """
-    try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise OSError(
-            expected(name, "a folder that can be written", repr(str(path)), f"{os.strerror(error.errno or 0)}.")
-        ) from error
+def _join_processes(cfg: Config) -> None:
+    """Let the processes of a run find each other, before the first of them counts classes for all."""
+    if cfg.get("launcher", "none") == "none" or dist.is_initialized():
+        return
+    if cfg.launcher == "pytorch" and get_device() == "cpu":
+        dist.init_process_group("gloo")  # mmengine would ask a build of PyTorch without CUDA for its CUDA device
+    else:
+        init_dist(cfg.launcher, **cfg.env_cfg.get("dist_cfg", {}))
 
 
 def _set_resume(cfg: Config, resume: str | None) -> None:

@@ -1,10 +1,13 @@
-"""Files that are written whole or not at all."""
+"""Writing: into folders that can be written, and files whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import re
+import tempfile
 from pathlib import Path
+
+from cityseg_ext.checks import expected
 
 PART_NAME = re.compile(r"\.\d+\.cityseg-part")
 """Names of files that are being written; what a killed run has left of them may be removed."""
@@ -20,3 +23,23 @@ def write_whole(path: Path, data: bytes) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def check_writable(name: str, path: str) -> None:
+    """Make a folder, and make sure that files can be written into it.
+
+    Args:
+        name: what the folder is called where the user gave it.
+        path: the folder.
+
+    Raises:
+        OSError: if not; the message names the folder and the cause.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise OSError(
+            expected(name, "a folder that can be written", repr(str(path)), f"{os.strerror(error.errno or 0)}.")
+        ) from error

@@ -1,5 +1,6 @@
 """Registered losses."""
 
+from .cross_entropy import WeightedCrossEntropyLoss
 from .focal_dice import FocalDiceLoss
 
-__all__ = ["FocalDiceLoss"]
+__all__ = ["FocalDiceLoss", "WeightedCrossEntropyLoss"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cityseg_ext.checks import file_problem
+from cityseg_ext.checks import expected, file_problem
 from cityseg_ext.functional.class_statistics import WEIGHTINGS
 from cityseg_ext.functional.dataset_statistics import statistics_from_dict
 
@@ -24,8 +24,13 @@ def read_class_weight(path: str) -> list[float]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file holds something else.
+        ValueError: if the file holds something else, or a weighting is named instead of a file.
     """
+    if path in WEIGHTINGS:
+        cure = (
+            "tools/train.py counts the classes by itself; elsewhere give class_weights_<name>.json of check_dataset.py."
+        )
+        raise ValueError(expected("class_weight", "a list or a file by now", repr(path), cure))
     rule = "JSON with a list of class weights, or dataset statistics"
     cure = "Write it with tools/check_dataset.py."
     if not Path(path).is_file():

@@ -35,7 +35,8 @@ class FocalDiceLoss(nn.Module):
         dice_weight: factor of the Dice term, at least 0.
         gamma: focusing exponent of the focal term, at least 0.
         class_weight: one weight a class, at least 0; or a JSON file from ``tools/check_dataset.py``:
-            ``class_weights_<name>.json``, or ``stats.json``, which stands for its ENet weights; or None.
+            ``class_weights_<name>.json``, or ``stats.json``, which stands for its ENet weights; or None. Configs may
+            say ``'enet'``, ``'median_freq'`` or ``'effective'``: ``tools/train.py`` then counts the training labels.
         ignore_index: the value of void pixels.
         dice_pool: ``'batch'`` or ``'image'``.
         absent: ``'skip'`` or ``'count'``.

@@ -101,14 +101,6 @@ def test_options_of_image_pairs():
         load_config(config, label_source="label_ids")
 
 
-def test_amp(monkeypatch):
-    monkeypatch.setattr("mmengine.device.utils.DEVICE", "cuda")
-    assert load_config(CONFIG, amp=True).optim_wrapper.type == "AmpOptimWrapper"
-    monkeypatch.setattr("mmengine.device.utils.DEVICE", "cpu")
-    with pytest.raises(ValueError, match="`amp` to be used on a GPU .* but got device 'cpu'"):
-        load_config(CONFIG, amp=True)
-
-
 def test_several_processes(monkeypatch):
     monkeypatch.setattr("mmengine.device.utils.DEVICE", "cuda")
     assert load_config(CONFIG, launcher="pytorch").sync_bn == "torch"

@@ -1,0 +1,92 @@
+"""Options of the command line that change what is loaded, and how much of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmengine.config import Config
+
+from cityseg_ext.apis.config_tree import dataloaders, is_epoch_based, pipelines, walk_transforms
+from cityseg_ext.checks import check_at_least, expected
+
+BALANCED_SAMPLER = "ClassBalancedSampler"
+
+
+def set_data_root(cfg: Config, value: str) -> None:
+    """Every data set."""
+    cfg.data_root = value
+    for loader in dataloaders(cfg):
+        loader.dataset.data_root = value
+
+
+def set_label_source(cfg: Config, value: str) -> None:
+    """Every data set."""
+    for loader in dataloaders(cfg):
+        if loader.dataset.type == "CityscapesPairsDataset":
+            rule = "left out for image pairs, in which labels are always colour masks"
+            raise ValueError(expected("label_source", rule, repr(value)))
+        loader.dataset.source = value
+
+
+def set_image_size(cfg: Config, value: Sequence[int]) -> None:
+    """What the model sees in training: crops and padding; resizing keeps its ratio to it."""
+    height, width = value
+    check_at_least("image_size", min(height, width), 1)
+    before_height, before_width = cfg.get("image_size") or (None, None)
+    cfg.image_size = (height, width)
+    for transform in walk_transforms(pipelines(cfg)):
+        if "scale" in transform:
+            full_width, full_height = transform.scale
+            transform.scale = (
+                round(full_width * width / (before_width or full_width)),
+                round(full_height * height / (before_height or full_height)),
+            )
+        if "crop_size" in transform:
+            transform.crop_size = (height, width)
+    if "size_divisor" not in cfg.model.data_preprocessor:  # that pads to multiples, whatever the size
+        cfg.model.data_preprocessor.size = (height, width)
+
+
+def set_batch_size(cfg: Config, value: int) -> None:
+    """Of training only: validation takes images one by one, because they may differ in size."""
+    check_at_least("batch_size", value, 1)
+    cfg.train_dataloader.batch_size = value
+
+
+def set_num_workers(cfg: Config, value: int) -> None:
+    """Every data loader."""
+    check_at_least("num_workers", value, 0)
+    for loader in dataloaders(cfg):
+        loader.num_workers = value
+
+
+def set_filter_city(cfg: Config, value: Sequence[str]) -> None:
+    """Of training only: scores of runs with other cities stay comparable."""
+    if cfg.train_dataloader.dataset.type == "CityscapesPairsDataset":
+        raise ValueError(expected("filter_city", "left out for image pairs, which have no folder a city", list(value)))
+    cfg.train_dataloader.dataset.cities = list(value)
+
+
+def set_max_images(cfg: Config, value: int) -> None:
+    """Of training only: scores of runs of other lengths stay comparable."""
+    check_at_least("max_images", value, 1)
+    cfg.train_dataloader.dataset.max_images = value
+
+
+def set_weighted_sampler(cfg: Config, value: bool) -> None:
+    """Images by the rarity of what they hold, cropped where that is; or each once an epoch, cropped anywhere."""
+    loader = cfg.train_dataloader
+    balanced = loader.sampler.type == BALANCED_SAMPLER
+    if value == balanced:
+        if not value:
+            rule = f"used with a config whose train_dataloader.sampler is a {BALANCED_SAMPLER}"
+            raise ValueError(expected("no_weighted_sampler", rule, repr(loader.sampler.type)))
+        return
+    plain = "DefaultSampler" if is_epoch_based(cfg) else "InfiniteSampler"
+    loader.sampler = dict(type=BALANCED_SAMPLER) if value else dict(type=plain, shuffle=True)
+    before, after = ("RandomCrop", "ClassAwareCrop") if value else ("ClassAwareCrop", "RandomCrop")
+    for transform in walk_transforms([cfg.get("train_pipeline", []), loader.dataset.get("pipeline", [])]):
+        if transform.type == before:
+            size = transform.crop_size
+            transform.clear()
+            transform.update(type=after, crop_size=size, **({} if value else dict(cat_max_ratio=0.75)))

@@ -1,0 +1,5 @@
+"""Registered optimiser wrappers."""
+
+from .bfloat16 import BFloat16OptimWrapper
+
+__all__ = ["BFloat16OptimWrapper"]
