@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from mmengine.dataset import InfiniteSampler
+from mmengine.dist import get_world_size
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.runner.base_loop import BaseLoop
 from mmseg.registry import HOOKS
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader
 
 from cityseg_ext.checks import did_you_mean, expected
 from cityseg_ext.hooks.segmentor import segmentor_of
@@ -23,6 +27,7 @@ class PreflightHook(Hook):
     * the number of classes of each head must be that of each data set;
     * where the backbone's weights come from is logged;
     * ``class_weight`` of each loss must have one value a class;
+    * no batch may be of one image where BatchNorm follows a pooling to 1x1 (ASPP): it would have one value a channel;
     * each ``monitor`` and ``save_best`` must be a name that the evaluator will produce.
 
     Raises:
@@ -46,6 +51,7 @@ class PreflightHook(Hook):
                     _log_unsmoothed(runner, metric.prefix)
         if isinstance(runner._train_loop, BaseLoop):
             _check_monitors(runner)
+            _check_batches_of_one(model, runner._train_loop.dataloader)
             runner.logger.info(f"Backbone weights at the start: {_pretrained(model.backbone)}")
 
 
@@ -109,6 +115,32 @@ def _check_classes(name: str, head: nn.Module, dataset) -> None:
                     f"The classes are {', '.join(classes)}.",
                 )
             )
+
+
+def _check_batches_of_one(model: nn.Module, loader: DataLoader) -> None:
+    pools = [name for name, head in _heads(model) if _normalises_pooled(getattr(head, "image_pool", None))]
+    if not pools:
+        return
+    cure = "norm_cfg=dict(type='GN', num_groups=32) in the head needs no other images."
+    if loader.batch_size == 1:
+        cure = f"Take 2, and half as many batches an update (--grad-accum-steps); or {cure}"
+        raise ValueError(
+            expected("train_dataloader.batch_size", f"at least 2 for the ASPP pooling of {pools[0]}", 1, cure)
+        )
+    endless = isinstance(loader.sampler, InfiniteSampler)  # all its batches are full
+    if not endless and not loader.drop_last and len(loader.sampler) % loader.batch_size == 1:
+        found = f"False, and the last of {len(loader)} batches has one image"
+        cure = f"Leave that batch out (drop_last=True); or {cure}"
+        raise ValueError(
+            expected("train_dataloader.drop_last", f"True for the ASPP pooling of {pools[0]}", found, cure)
+        )
+
+
+def _normalises_pooled(pool: nn.Module | None) -> bool:
+    """Whether statistics are taken from what was pooled, of this process' images only."""
+    modules = list(pool.modules()) if pool is not None else []
+    alone = not any(isinstance(module, nn.SyncBatchNorm) for module in modules) or get_world_size() == 1
+    return alone and any(isinstance(module, _BatchNorm) and module.training for module in modules)
 
 
 def _check_monitors(runner) -> None:
