@@ -5,6 +5,8 @@ import re
 import pytest
 from conftest import ROOT
 
+from cityseg_ext.apis.options import OPTIONS, markdown_table
+
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -32,5 +34,10 @@ def test_options_are_those_of_some_script(path):
     scripts = "".join(
         script.read_text() for folder in ("tools", "benchmarks") for script in (ROOT / folder).glob("*.py")
     )
+    table = {option.flag for option in OPTIONS} | {"--help", "--no-weighted-sampler"}
     for option in re.findall(r"(?<=[`\s])(--[a-z][a-z-]+)", path.read_text()):
-        assert f'"{option}"' in scripts or option == "--help", option
+        assert f'"{option}"' in scripts or option in table, option
+
+
+def test_the_table_of_options_is_that_of_the_code():
+    assert markdown_table() in (ROOT / "docs" / "training.md").read_text()
