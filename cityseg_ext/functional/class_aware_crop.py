@@ -23,7 +23,7 @@ def label_histogram(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     return counts
 
 
-def corners_of_windows(mask: npt.NDArray[np.bool_], height: int, width: int, least: float) -> npt.NDArray[np.int64]:
+def windows_with(mask: npt.NDArray[np.bool_], height: int, width: int, least: float) -> npt.NDArray[np.bool_]:
     """Where windows can be that hold at least so many pixels of a mask; else those that hold most.
 
     All positions are looked at, by an integral image: one of these at random is what endless retries would find, and
@@ -35,13 +35,26 @@ def corners_of_windows(mask: npt.NDArray[np.bool_], height: int, width: int, lea
         least: how many pixels.
 
     Returns:
-        int64 (M, 2), M at least 1: row and column of the windows' top left corners.
+        bool (H - height + 1, W - width + 1), true for the top left corners of such windows; at least one is.
 
     Example:
-        >>> corners_of_windows(np.array([[False, False, True]]), height=1, width=2, least=1).tolist()
-        [[0, 1]]
+        >>> windows_with(np.array([[False, False, True]]), height=1, width=2, least=1).tolist()
+        [[False, True]]
     """
     sums = cv2.integral(mask.view(np.uint8))
-    held = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
-    flat = np.flatnonzero(held >= min(least, held.max()))
-    return np.stack(np.divmod(flat, held.shape[1]), axis=1)
+    rows = sums[height:] - sums[:-height]
+    held = rows[:, width:] - rows[:, :-width]
+    return np.asarray(held >= min(least, held.max()))
+
+
+def nth_true(mask: npt.NDArray[np.bool_], number: int) -> tuple[int, int]:
+    """Row and column of a true pixel of (H, W), counted row by row from 0; faster than listing all of them.
+
+    Example:
+        >>> nth_true(np.array([[True, False], [True, True]]), 2)
+        (1, 1)
+    """
+    ends = np.cumsum(np.count_nonzero(mask, axis=1))
+    row = int(np.searchsorted(ends, number, side="right"))
+    before = int(ends[row - 1]) if row else 0
+    return row, int(np.flatnonzero(mask[row])[number - before])

@@ -8,7 +8,7 @@ from mmseg.datasets.transforms import RandomCrop
 from mmseg.registry import TRANSFORMS
 
 from cityseg_ext.checks import expected
-from cityseg_ext.functional.class_aware_crop import corners_of_windows, label_histogram
+from cityseg_ext.functional.class_aware_crop import label_histogram, nth_true, windows_with
 from cityseg_ext.functional.class_sampling import ClassSampling
 from cityseg_ext.labels import IGNORE_INDEX, get_taxonomy
 from cityseg_ext.statistics_file import load_statistics
@@ -83,19 +83,21 @@ class ClassAwareCrop(RandomCrop):
         size = results["img"].shape[:2]
         height, width = (min(side, whole) for side, whole in zip(self.crop_size, size, strict=True))
         labels = results.get("gt_seg_map")
-        corners = None if labels is None else self._corners(results, labels, height, width)
+        target, least = (None, 0) if labels is None else self._draw_target(results, labels)
+        if target is None:
+            windows = np.ones((size[0] - height + 1, size[1] - width + 1), bool)
+        else:
+            windows = windows_with(labels == target, height, width, least)
+        number = np.count_nonzero(windows)
         for _ in range(_TRIES):
-            if corners is None:
-                row, column = np.random.randint(size[0] - height + 1), np.random.randint(size[1] - width + 1)
-            else:
-                row, column = corners[np.random.randint(len(corners))].tolist()
+            row, column = nth_true(windows, np.random.randint(number))
             box = row, row + height, column, column + width
-            if corners is None or self._is_mixed(self.crop(labels, box)):
+            if target is None or self._is_mixed(self.crop(labels, box)):
                 break
         return box
 
-    def _corners(self, results: dict, labels: np.ndarray, height: int, width: int) -> np.ndarray | None:
-        """Where crops can be that hold enough of a class, drawn here; None if there is no class."""
+    def _draw_target(self, results: dict, labels: np.ndarray) -> tuple[int | None, float]:
+        """A class, and how many pixels of it to keep; None if there is no class."""
         if self.classes is not None and "taxonomy" in results:
             classes = get_taxonomy(results["taxonomy"]).classes
             if classes != self.classes:
@@ -105,10 +107,9 @@ class ClassAwareCrop(RandomCrop):
         pixels = label_histogram(labels)[: len(self.sampling.probabilities)]
         probabilities = self.sampling.classes(pixels, labels.size)
         if not probabilities.any():
-            return None
-        target = np.random.choice(len(probabilities), p=probabilities)
-        least = min(self.min_share * labels.size, pixels[target] / 2)
-        return corners_of_windows(labels == target, height, width, max(least, 1))
+            return None, 0
+        target = int(np.random.choice(len(probabilities), p=probabilities))
+        return target, max(1, min(self.min_share * labels.size, pixels[target] / 2))
 
     def _is_mixed(self, labels: np.ndarray) -> bool:
         if self.cat_max_ratio >= 1:
