@@ -81,8 +81,9 @@ class ClassBalancedSampler(Sampler):
         if not counts.any():
             rule = "statistics in which an image of the data set has a labelled pixel"
             raise ValueError(expected("statistics", rule, f"none in '{statistics}'"))
-        self.probabilities = ClassSampling.of(counts, areas, temperature, min_share).images(counts, areas)
-        self._report(names)
+        sampling = ClassSampling.of(counts, areas, temperature, min_share)
+        self.probabilities = sampling.images(counts, areas)
+        self._report(names, dict(zip(dataset.metainfo["classes"], sampling.probabilities, strict=True)))
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
@@ -96,15 +97,17 @@ class ClassBalancedSampler(Sampler):
         """Choose the draw; mmengine does it before each epoch."""
         self.epoch = epoch
 
-    def _report(self, names: list[str]) -> None:
-        """Say how varied the images are."""
+    def _report(self, names: list[str], classes: dict[str, float]) -> None:
+        """Say what images are drawn for, and how varied they are."""
+        likely = sorted((name for name in classes if classes[name] > 0), key=classes.__getitem__, reverse=True)
+        drawn_for = shorten([f"{name} ({classes[name]:.0%})" for name in likely])
         effective = effective_number(self.probabilities)
-        most = int(self.probabilities.argmax())
-        times = self.probabilities[most] * len(self) * self.world_size
+        most, number = int(self.probabilities.argmax()), len(self) * self.world_size
         never = int((self.probabilities == 0).sum())
         message = (
-            f"{type(self).__name__}: {len(names)} images, as varied as {effective:.0f} that are drawn alike; "
-            f"'{names[most]}' comes most often, {times:.1f} times an epoch of {len(self) * self.world_size}."
+            f"{type(self).__name__}: {len(names)} images, drawn for {drawn_for}; as varied as {effective:.0f} that are "
+            f"drawn alike; '{names[most]}' comes most often, {self.probabilities[most] * number:.1f} times an epoch of "
+            f"{number}."
         )
         if never:
             message += f" {never} images are never drawn: they have no class, or too little of each that is rare."
