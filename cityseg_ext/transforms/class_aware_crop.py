@@ -49,7 +49,8 @@ class ClassAwareCrop(RandomCrop):
 
     Raises:
         FileNotFoundError: if there is no such file of statistics.
-        ValueError: if statistics have no training labels or are of other classes, or a number is out of range.
+        ValueError: if statistics have no training labels or are of other classes, a number is out of range, or a label
+            map is not uint8.
     """
 
     def __init__(
@@ -98,6 +99,8 @@ class ClassAwareCrop(RandomCrop):
 
     def _draw_target(self, results: dict, labels: np.ndarray) -> tuple[int | None, float]:
         """A class, and how many pixels of it to keep; None if there is no class."""
+        if labels.dtype != np.uint8:
+            raise ValueError(expected("gt_seg_map", "class indices of type uint8", labels.dtype))
         if self.classes is not None and "taxonomy" in results:
             classes = get_taxonomy(results["taxonomy"]).classes
             if classes != self.classes:

@@ -345,14 +345,6 @@ def test_damaged_exif_counts_as_none(city, tmp_path, exif):
     assert not check(config(city, tmp_path / "w")).statistics.has_errors()
 
 
-def test_load_statistics_names_the_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="none.json.*tools/check_dataset.py"):
-        load_statistics(tmp_path / "none.json")
-    (tmp_path / "x.json").write_text("{")
-    with pytest.raises(ValueError, match="x.json.*no JSON"):
-        load_statistics(tmp_path / "x.json")
-
-
 def test_the_tool(tiny_city, tmp_path):
     from test_tools import error_of, run
 

@@ -222,6 +222,11 @@ def test_statistics_of_other_classes_are_refused(stats):
         make(statistics=stats)(sample(street()) | dict(taxonomy="cityscapes29"))
 
 
+def test_label_maps_of_another_type_are_refused():
+    with pytest.raises(ValueError, match="`gt_seg_map` to be class indices of type uint8, but got int64"):
+        make()(sample(street().astype(np.int64)))
+
+
 def test_statistics_without_training_labels_are_refused(tmp_path, maps):
     with pytest.raises(ValueError, match="training labels, but got none in '.*stats, ü.*train_dataloader"):
         make(statistics=write_stats(tmp_path, maps, split="val"))
