@@ -1,4 +1,4 @@
-"""Crops that keep what an image was drawn for."""
+"""Where crops can be that keep what an image was drawn for."""
 
 from __future__ import annotations
 

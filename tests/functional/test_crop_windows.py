@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cityseg_ext.functional.class_aware_crop import label_histogram, nth_true, windows_with
+from cityseg_ext.functional.crop_windows import label_histogram, nth_true, windows_with
 from cityseg_ext.labels import IGNORE_INDEX
 
 
