@@ -13,10 +13,11 @@ from rich.progress import Progress
 
 from cityseg_ext.apis.config_tree import losses, walk_transforms
 from cityseg_ext.apis.dataset_check import check_dataset
-from cityseg_ext.apis.dataset_statistics import STATISTICS, load_statistics
+from cityseg_ext.apis.dataset_statistics import STATISTICS
 from cityseg_ext.checks import expected
 from cityseg_ext.functional.class_statistics import WEIGHTINGS
 from cityseg_ext.functional.dataset_statistics import DatasetStatistics
+from cityseg_ext.statistics_file import load_statistics
 
 NEED_STATISTICS = ("ClassBalancedSampler", "ClassAwareCrop")
 

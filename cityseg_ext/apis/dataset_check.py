@@ -16,11 +16,11 @@ from cityseg_ext.apis.dataset_statistics import (
     STATISTICS,
     WEIGHTS,
     check_ours,
-    load_statistics,
     save_statistics,
 )
 from cityseg_ext.apis.whole_files import check_writable
 from cityseg_ext.functional.dataset_statistics import DatasetStatistics
+from cityseg_ext.statistics_file import load_statistics
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,6 @@ import inspect
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config, ConfigDict
@@ -17,7 +16,7 @@ from mmseg.registry import DATASETS, TRANSFORMS
 import cityseg_ext.plugin  # noqa: F401
 from cityseg_ext.apis.config_tree import walk_transforms
 from cityseg_ext.checks import expected, file_problem
-from cityseg_ext.functional.dataset_statistics import VERSION, Problem
+from cityseg_ext.functional.dataset_statistics import VERSION, Problem, image_name
 from cityseg_ext.labels import Color, Taxonomy, get_taxonomy
 from cityseg_ext.transforms.color_mask import LoadColorMaskAnnotations
 
@@ -208,7 +207,7 @@ def _sample(split: str, dataset, index: int, reading: Reading) -> Sample:
     info = dataset.get_data_info(index)
     return Sample(
         split=split,
-        name=Path(os.path.relpath(info["img_path"], dataset.data_root or ".")).as_posix(),
+        name=image_name(info["img_path"], dataset.data_root),
         photo=info["img_path"],
         label=info.get("seg_map_path"),
         photo_half=info.get("photo_half"),

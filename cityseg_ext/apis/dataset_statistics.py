@@ -1,4 +1,4 @@
-"""The files of a data set's statistics: read, and written whole or not at all."""
+"""The files of a data set's statistics, written whole or not at all; ``statistics_file`` reads them."""
 
 from __future__ import annotations
 
@@ -8,32 +8,12 @@ from pathlib import Path
 from cityseg_ext.apis.whole_files import write_whole
 from cityseg_ext.checks import file_problem, shorten
 from cityseg_ext.functional.class_statistics import WEIGHTINGS
-from cityseg_ext.functional.dataset_statistics import (
-    FORMAT,
-    DatasetStatistics,
-    statistics_from_dict,
-    statistics_to_dict,
-)
+from cityseg_ext.functional.dataset_statistics import FORMAT, DatasetStatistics, statistics_to_dict
+from cityseg_ext.statistics_file import read_json
 
 STATISTICS = "stats.json"
 HISTOGRAM = "class_histogram.png"
 WEIGHTS = {name: f"class_weights_{name}.json" for name in WEIGHTINGS}
-
-
-def load_statistics(path: str | Path) -> DatasetStatistics:
-    """Read statistics that :func:`~cityseg_ext.apis.dataset_check.check_dataset` wrote.
-
-    Args:
-        path: ``stats.json``.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is something else, of another version, or damaged.
-    """
-    if not Path(path).is_file():
-        cure = "Write it with tools/check_dataset.py."
-        raise FileNotFoundError(file_problem(path, "dataset statistics", "no file", cure))
-    return statistics_from_dict(_read_json(Path(path)), path)
 
 
 def save_statistics(statistics: DatasetStatistics, folder: str | Path) -> Path:
@@ -78,19 +58,9 @@ def check_ours(folder: Path) -> None:
     if not there:
         return
     try:
-        data = _read_json(folder / STATISTICS)
+        data = read_json(folder / STATISTICS, "dataset statistics")
     except (OSError, ValueError):
         data = None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         rule = f"a folder without {shorten(there)}, or with a '{STATISTICS}' of check_dataset beside"
         raise ValueError(file_problem(folder, rule, "one with foreign files", "Choose another folder (--out-dir)."))
-
-
-def _read_json(path: Path) -> object:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # of JSON, or of UTF-8
-        found = f"no JSON ({error})"
-        raise ValueError(
-            file_problem(path, "dataset statistics", found, "Write it with tools/check_dataset.py.")
-        ) from error

@@ -6,6 +6,7 @@ this room, turn the JSON that they read into records here.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -104,6 +105,16 @@ class DatasetStatistics:
     def has_errors(self) -> bool:
         """Whether any problem is an error."""
         return any(problem.severity == "error" for problem in self.problems)
+
+
+def image_name(path: str, data_root: str | None) -> str:
+    """What statistics call a photograph: its path relative to the data root, with ``/`` between folders.
+
+    Example:
+        >>> image_name("data/leftImg8bit/train/a.png", "data/")
+        'leftImg8bit/train/a.png'
+    """
+    return os.path.relpath(path, data_root or ".").replace(os.sep, "/")
 
 
 def statistics_to_dict(statistics: DatasetStatistics) -> dict:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from cityseg_ext.checks import expected, file_problem
 from cityseg_ext.functional.class_statistics import WEIGHTINGS
 from cityseg_ext.functional.dataset_statistics import statistics_from_dict
+from cityseg_ext.statistics_file import read_json
 
 DEFAULT_WEIGHTING = next(iter(WEIGHTINGS))  # ENet's: the only one that is bounded
 
@@ -32,17 +30,11 @@ def read_class_weight(path: str) -> list[float]:
         )
         raise ValueError(expected("class_weight", "a list or a file by now", repr(path), cure))
     rule = "JSON with a list of class weights, or dataset statistics"
-    cure = "Write it with tools/check_dataset.py."
-    if not Path(path).is_file():
-        raise FileNotFoundError(file_problem(path, rule, "no file", cure))
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:  # of JSON, or of UTF-8
-        raise ValueError(file_problem(path, rule, f"no JSON ({error})", cure)) from error
+    data = read_json(path, rule)
     if isinstance(data, list) and data and all(type(value) in (int, float) for value in data):
         return [float(value) for value in data]
     if not isinstance(data, dict):
-        raise ValueError(file_problem(path, rule, "other JSON", cure))
+        raise ValueError(file_problem(path, rule, "other JSON", "Write it with tools/check_dataset.py."))
     weights = statistics_from_dict(data, path).class_weights
     if not weights:
         raise ValueError(

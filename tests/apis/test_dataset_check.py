@@ -12,9 +12,9 @@ from PIL import Image
 from cityseg_ext.apis.config import load_config
 from cityseg_ext.apis.dataset_check import check_dataset
 from cityseg_ext.apis.dataset_report import class_table, problem_list, size_lines
-from cityseg_ext.apis.dataset_statistics import load_statistics
 from cityseg_ext.functional.class_statistics import WEIGHTINGS
 from cityseg_ext.labels import CITYSCAPES_19
+from cityseg_ext.statistics_file import load_statistics
 
 TRAIN_PIPELINE = [dict(type="LoadStreetImage"), dict(type="LoadColorMaskAnnotations"), dict(type="PackSegInputs")]
 PALETTE = np.array([*CITYSCAPES_19.palette, (0, 0, 0)], np.uint8)
@@ -343,14 +343,6 @@ def test_damaged_exif_counts_as_none(city, tmp_path, exif):
     photo, _ = save(city, "train", "x", 40)
     Image.open(photo).save(photo, exif=exif)
     assert not check(config(city, tmp_path / "w")).statistics.has_errors()
-
-
-def test_load_statistics_names_the_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="none.json.*tools/check_dataset.py"):
-        load_statistics(tmp_path / "none.json")
-    (tmp_path / "x.json").write_text("{")
-    with pytest.raises(ValueError, match="x.json.*no JSON"):
-        load_statistics(tmp_path / "x.json")
 
 
 def test_the_tool(tiny_city, tmp_path):

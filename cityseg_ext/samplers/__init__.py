@@ -1,0 +1,5 @@
+"""Registered data samplers."""
+
+from .class_balanced import ClassBalancedSampler
+
+__all__ = ["ClassBalancedSampler"]
