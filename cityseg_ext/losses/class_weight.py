@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cityseg_ext.checks import expected, file_problem
+from cityseg_ext.checks import file_problem
 from cityseg_ext.functional.class_statistics import WEIGHTINGS
 from cityseg_ext.functional.dataset_statistics import statistics_from_dict
 from cityseg_ext.statistics_file import read_json
@@ -22,13 +22,8 @@ def read_class_weight(path: str) -> list[float]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file holds something else, or a weighting is named instead of a file.
+        ValueError: if the file holds something else.
     """
-    if path in WEIGHTINGS:
-        cure = (
-            "tools/train.py counts the classes by itself; elsewhere give class_weights_<name>.json of check_dataset.py."
-        )
-        raise ValueError(expected("class_weight", "a list or a file by now", repr(path), cure))
     rule = "JSON with a list of class weights, or dataset statistics"
     data = read_json(path, rule)
     if isinstance(data, list) and data and all(type(value) in (int, float) for value in data):

@@ -9,6 +9,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from cityseg_ext.checks import check_at_least, check_choice, expected
+from cityseg_ext.functional.class_statistics import WEIGHTINGS
 from cityseg_ext.functional.focal_dice import (
     ABSENT_POLICIES,
     DICE_POOLS,
@@ -80,7 +81,11 @@ class FocalDiceLoss(nn.Module):
         check_choice("absent", absent, ABSENT_POLICIES)
         if not loss_name.startswith("loss_"):
             raise ValueError(expected("loss_name", "a name that starts with 'loss_'", repr(loss_name)))
-        if isinstance(class_weight, str):
+        # A weighting by name is no error until it is used: inference builds the loss too, and needs no weights.
+        self.weighting = class_weight if isinstance(class_weight, str) and class_weight in WEIGHTINGS else None
+        if self.weighting is not None:
+            class_weight = None
+        elif isinstance(class_weight, str):
             class_weight = read_class_weight(class_weight)
         for index, weight in enumerate(() if class_weight is None else class_weight):
             check_at_least(f"class_weight[{index}]", weight, 0)
@@ -113,7 +118,8 @@ class FocalDiceLoss(nn.Module):
             Scalar tensor.
 
         Raises:
-            ValueError: if ``ignore_index`` disagrees, shapes do not fit, or a label is out of range.
+            ValueError: if ``ignore_index`` disagrees, shapes do not fit, a label is out of range, or class weights have
+                a name but were not counted.
         """
         if ignore_index is not None and ignore_index != self.ignore_index:
             raise ValueError(expected("ignore_index", f"{self.ignore_index}, as FocalDiceLoss was given", ignore_index))
@@ -123,6 +129,9 @@ class FocalDiceLoss(nn.Module):
 
     def sums(self, cls_score: Tensor, label: Tensor, weight: Tensor | None = None) -> FocalDiceSums:
         """The sums over pixels that the loss is made of; they add up over images, batches and ranks."""
+        if self.weighting is not None:
+            cure = "Train with tools/train.py, which counts the classes; or give a file of tools/check_dataset.py."
+            raise ValueError(expected("class_weight", "numbers or a file by now", repr(self.weighting), cure))
         return focal_dice_sums(
             cls_score,
             label,
