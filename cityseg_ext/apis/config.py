@@ -11,6 +11,8 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
+from cityseg_ext.apis.checkpoint import backbone_prefix
+from cityseg_ext.apis.unet_size import set_unet_size
 from cityseg_ext.checks import check_at_least, check_choice, expected
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -29,6 +31,8 @@ def load_config(
     num_epochs: int | None = None,
     num_workers: int | None = None,
     pretrained: str | None = None,
+    unet_width: int | None = None,
+    unet_depth: int | None = None,
     amp: bool = False,
     launcher: str = "none",
     cfg_options: dict | None = None,
@@ -46,6 +50,9 @@ def load_config(
         num_epochs: ``train_cfg.max_epochs``; learning-rate schedules that last for the whole run are stretched.
         num_workers: loader processes, of every dataloader.
         pretrained: ``'none'`` trains from scratch (nothing is frozen then); else the path or URL of backbone weights.
+            A file may be that of a whole model, in which their names begin with ``backbone.``.
+        unet_width: channels of a UNet's first stage, see :func:`~cityseg_ext.apis.unet_size.set_unet_size`.
+        unet_depth: stages of a UNet.
         amp: mixed precision: ``optim_wrapper.type='AmpOptimWrapper'``.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
         cfg_options: field -> value, written last.
@@ -82,6 +89,7 @@ def load_config(
             loader.num_workers = num_workers
     if pretrained is not None:
         _set_pretrained(cfg, pretrained)
+    set_unet_size(cfg, unet_width, unet_depth)
     if amp:
         _set_amp(cfg)
     if launcher != "none":
@@ -189,9 +197,13 @@ def _set_num_epochs(cfg: Config, num_epochs: int) -> None:
 
 def _set_pretrained(cfg: Config, pretrained: str) -> None:
     if pretrained != "none":
-        if "://" not in pretrained and not Path(pretrained).is_file():
+        if "://" in pretrained:
+            prefix = (cfg.model.backbone.get("init_cfg") or {}).get("prefix")  # the same kind of file is assumed
+        elif Path(pretrained).is_file():
+            prefix = backbone_prefix(pretrained)
+        else:
             raise FileNotFoundError(expected("pretrained", "'none', a file or a URL", repr(pretrained)))
-        cfg.model.backbone.init_cfg = dict(type="Pretrained", checkpoint=pretrained)
+        cfg.model.backbone.init_cfg = dict(type="Pretrained", checkpoint=pretrained, prefix=prefix)
         return
     cfg.model.backbone.init_cfg = None
     message = "Training from scratch: no pretrained weights."

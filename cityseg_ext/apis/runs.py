@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from cityseg_ext.apis.checkpoint import allow_plain_types, load_weights, read_checkpoint
+from cityseg_ext.apis.checkpoint import allow_plain_types, check_pretrained, load_weights, read_checkpoint
 from cityseg_ext.checks import expected
 from cityseg_ext.hooks.segmentor import segmentor_of
 
@@ -61,6 +61,7 @@ def train(cfg: Config, resume: str | None = None) -> TrainResult:
     _set_resume(cfg, resume)
     start = time.monotonic()
     runner = _build_runner(cfg)
+    check_pretrained(segmentor_of(runner.model).backbone)
     try:
         runner.train()
     except URLError as error:
