@@ -112,7 +112,7 @@ def allow_plain_types() -> None:
 
 
 def _read_state(path: str, name: str) -> dict[str, torch.Tensor]:
-    """Weights by name, from a checkpoint or a plain state dict; ``name`` is what the path is called where it was given."""
+    """Weights by name, from a checkpoint or a plain state dict; ``name`` is the argument that gave the path."""
     if not Path(path).is_file():
         raise FileNotFoundError(expected(name, "an existing file", repr(path)))
     loaded = read_checkpoint(path)

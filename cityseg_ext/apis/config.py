@@ -198,7 +198,8 @@ def _set_num_epochs(cfg: Config, num_epochs: int) -> None:
 def _set_pretrained(cfg: Config, pretrained: str) -> None:
     if pretrained != "none":
         if "://" in pretrained:
-            prefix = (cfg.model.backbone.get("init_cfg") or {}).get("prefix")  # the same kind of file is assumed
+            before = cfg.model.backbone.get("init_cfg")
+            prefix = before.get("prefix") if isinstance(before, dict) else None  # the same kind of file is assumed
         elif Path(pretrained).is_file():
             prefix = backbone_prefix(pretrained)
         else:

@@ -33,6 +33,8 @@ def set_unet_size(cfg: Config, width: int | None = None, depth: int | None = Non
         >>> cfg.model.decode_head.in_channels, cfg.model.decode_head.in_index
         (16, 2)
     """
+    if width is None and depth is None:
+        return
     model, backbone = cfg.model, cfg.model.backbone
     for name, value in (("unet_width", width), ("unet_depth", depth)):
         if value is not None and backbone.type != "UNet":
@@ -55,11 +57,10 @@ def set_unet_size(cfg: Config, width: int | None = None, depth: int | None = Non
         )
         model.data_preprocessor.size_divisor = 2 ** (depth - 1)
         model.data_preprocessor.test_cfg = dict(size_divisor=2 ** (depth - 1))
-    if width is not None or depth is not None:
-        # The decoder returns its features coarse to fine.
-        for steps_back, head in enumerate(_heads(model)):
-            head.in_index = backbone.num_stages - 1 - steps_back
-            head.in_channels = backbone.base_channels * 2**steps_back
+    # The decoder returns its features coarse to fine.
+    for steps_back, head in enumerate(_heads(model)):
+        head.in_index = backbone.num_stages - 1 - steps_back
+        head.in_channels = backbone.base_channels * 2**steps_back
 
 
 def _heads(model) -> list:

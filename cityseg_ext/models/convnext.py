@@ -162,8 +162,8 @@ class PlainConvNeXt(BaseModule):
         """Features of the stages in ``out_indices``, fine to coarse.
 
         Args:
-            x: images, float (N, in_channels, H, W), of at least ``output_stride`` pixels a side. Rows and columns at the
-                end that fill no whole cell of a stage are left out, as in every public implementation.
+            x: images, float (N, in_channels, H, W), of at least ``output_stride`` pixels a side. Rows and columns at
+                the end that fill no whole cell of a stage are left out, as in every public implementation.
 
         Returns:
             One (N, C, H // stride, W // stride) a stage, in channels_last memory.
