@@ -83,6 +83,16 @@ def test_the_whole_way(name, tiny_city, tmp_path, monkeypatch):
     assert plot_curves(second.scalars, tmp_path / "curves.png").is_file()
 
 
+@pytest.mark.parametrize("name", NARROW)
+def test_every_weight_is_trained(name, tiny_city, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    model = MODELS.build(config(name, tiny_city, tmp_path, 1, None).model)
+    features = model.extract_feat(torch.randn(2, 3, 64, 96))
+    (model.decode_head(features).square().sum() + model.auxiliary_head(features).square().sum()).backward()
+    # Several GPUs wait for the gradient of every weight.
+    assert [key for key, weight in model.named_parameters() if weight.grad is None] == []
+
+
 @pytest.mark.parametrize("name", [name for name in NARROW if name.startswith("deeplab")])
 @pytest.mark.parametrize("prefix", ["", "backbone."])
 def test_it_starts_from_public_weights(name, prefix, tiny_city, tmp_path, monkeypatch):

@@ -137,7 +137,8 @@ class PlainConvNeXt(BaseModule):
         self.frozen_stages = frozen_stages
         self.with_cp = with_cp
 
-        drop_paths = iter(torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist())
+        last = max(1, sum(depths) - 1)
+        drop_paths = (drop_path_rate * number / last for number in range(sum(depths)))
         self.downsample_layers = nn.ModuleList()
         self.stages = nn.ModuleList()
         stride, dilation = 4, 1
