@@ -7,7 +7,8 @@ import pytest
 import torch
 from conftest import ROOT
 from mmengine.config import Config
-from mmseg.registry import MODELS, TRANSFORMS
+from mmengine.optim import build_optim_wrapper
+from mmseg.registry import DATASETS, MODELS, TRANSFORMS
 
 from cityseg_ext.apis.config import load_config
 
@@ -46,23 +47,51 @@ def test_its_image_size_is_the_same_everywhere(path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "base"),
+    ("name", "base", "backbone"),
     [
-        ("deeplabv3_focaldice", "deeplabv3_r50-d8"),
-        ("deeplabv3_ce", "deeplabv3_r50-d8"),
-        ("deeplabv3plus_focaldice", "deeplabv3plus_r50-d8"),
-        ("unet_ce", "fcn_unet_s5-d16"),
-        ("unet_focaldice", "fcn_unet_s5-d16"),
-        ("unet_pairs_256", "fcn_unet_s5-d16"),
+        ("deeplabv3_focaldice", "deeplabv3_r50-d8", {}),
+        ("deeplabv3_ce", "deeplabv3_r50-d8", {}),
+        ("deeplabv3_r101_focaldice", "deeplabv3_r50-d8", dict(depth=101)),
+        ("deeplabv3plus_focaldice", "deeplabv3plus_r50-d8", {}),
+        ("unet_ce", "fcn_unet_s5-d16", {}),
+        ("unet_focaldice", "fcn_unet_s5-d16", {}),
+        ("unet_pairs_256", "fcn_unet_s5-d16", {}),
+        ("unet29_128", "fcn_unet_s5-d16", {}),
     ],
 )
-def test_weights_are_named_as_in_mmseg(name, base, monkeypatch):
+def test_weights_are_named_as_in_mmseg(name, base, backbone, monkeypatch):
     monkeypatch.chdir(ROOT)
     theirs = Config.fromfile(MMSEG_MODELS / f"{base}.py").model
-    ours = load_config(f"configs/{name}.py").model
+    theirs.pretrained = None
+    theirs.backbone.update(backbone)
+    ours = load_config(f"configs/{name}.py", unet_width=64 if name == "unet29_128" else None).model
     for head in ("decode_head", "auxiliary_head"):
         theirs[head].num_classes = ours[head].num_classes  # mmseg's UNet is set up for two classes of tissue
     assert weights(build(ours)) == weights(build(theirs))
+
+
+def test_convnext_decays_weights_but_no_vectors(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    cfg = load_config("configs/deeplabv3_convnext_focaldice.py")
+    model = build(cfg.model)
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    decayed = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
+    assert {group["lr"] for group in groups} == {1e-4}
+    for name, parameter in model.named_parameters():
+        vector = name.endswith(("bias", "gamma")) or ".norm" in name or ".bn." in name or parameter.ndim == 1
+        assert decayed.pop(id(parameter)) == (0 if vector else 0.05), name
+    assert not decayed
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"), [("deeplabv3_r101_focaldice", 19), ("deeplabv3_convnext_focaldice", 19), ("unet29_128", 29)]
+)
+def test_models_have_the_classes_of_their_data(name, classes, tiny_city, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    cfg = load_config(f"configs/{name}.py", data_root=str(tiny_city))
+    assert {cfg.model[head].num_classes for head in ("decode_head", "auxiliary_head")} == {classes}
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        assert len(DATASETS.build(loader.dataset).metainfo["classes"]) == classes
 
 
 def test_no_config_names_classes_colours_or_void():

@@ -27,17 +27,42 @@ def load_weights(model: nn.Module, path: str) -> None:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is no checkpoint, holds other objects, or fits another model.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(expected("checkpoint", "an existing file", repr(path)))
-    loaded = read_checkpoint(path)
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
-    if not isinstance(state, dict) or not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ValueError(
-            file_problem(path, "a checkpoint with a 'state_dict' of tensors", f"a {type(loaded).__name__}")
-        )
+    state = _read_state(path, "checkpoint")
     state = {key.removeprefix("module."): value for key, value in state.items()}
     _check_fit(path, model.state_dict(), state)
     model.load_state_dict(state, strict=False)
+
+
+def backbone_prefix(path: str) -> str | None:
+    """``'backbone.'`` if the names in a file of backbone weights begin so, as in whole classifiers and segmentors.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`load_weights`.
+    """
+    named = any(key.startswith("backbone.") for key in _read_state(path, "pretrained"))
+    return "backbone." if named else None
+
+
+def check_pretrained(backbone: nn.Module) -> None:
+    """Make sure that the local file that a backbone is to start from fits it; what must be downloaded is not looked at.
+
+    mmengine would unpickle whatever it holds, and train from scratch with a mere warning if no name fits.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be read safely, or none of its weights is one of the backbone's.
+    """
+    init = getattr(backbone, "init_cfg", None) or []
+    for item in init if isinstance(init, list) else [init]:
+        path, prefix = str(item.get("checkpoint", "")), item.get("prefix") or ""
+        if item["type"] != "Pretrained" or "://" in path:
+            continue
+        state = {f"{prefix}{key}": value.shape for key, value in backbone.state_dict().items()}
+        loaded = _read_state(path, "model.backbone.init_cfg.checkpoint")
+        if not any(state.get(key) == value.shape for key, value in loaded.items()):
+            rule = f"weights of the backbone {type(backbone).__name__}, such as {shorten(list(state), 2)}"
+            found = f"{shorten(list(loaded), 2)}, of which none fits"
+            raise ValueError(file_problem(path, rule, found, "Give the weights of this architecture and size."))
 
 
 def read_checkpoint(path: str) -> object:
@@ -84,6 +109,19 @@ def allow_plain_types() -> None:
         *scalars,
     ]
     torch.serialization.add_safe_globals(types)
+
+
+def _read_state(path: str, name: str) -> dict[str, torch.Tensor]:
+    """Weights by name, from a checkpoint or a plain state dict; ``name`` is the argument that gave the path."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(expected(name, "an existing file", repr(path)))
+    loaded = read_checkpoint(path)
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
+    if not isinstance(state, dict) or not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ValueError(
+            file_problem(path, "a checkpoint with a 'state_dict' of tensors", f"a {type(loaded).__name__}")
+        )
+    return state
 
 
 def _history_method(owner: object, name: str) -> object:

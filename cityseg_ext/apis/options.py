@@ -165,6 +165,20 @@ OPTIONS: tuple[Option, ...] = (
         _NUMBER,
     ),
     Option(
+        "unet_width",
+        "`model.backbone.base_channels`, channels of the heads",
+        "channels of a UNet's first stage; each further stage doubles them",
+        training.set_unet_width,
+        _NUMBER,
+    ),
+    Option(
+        "unet_depth",
+        "`model.backbone.num_stages` and what goes with it, `data_preprocessor.size_divisor`",
+        "stages of a UNet, at least 2",
+        training.set_unet_depth,
+        _NUMBER,
+    ),
+    Option(
         "amp",
         "`optim_wrapper.type`",
         "mixed precision: fp16 (CUDA only) or bf16; without a value, fp16 on CUDA and bf16 elsewhere",

@@ -15,7 +15,7 @@ from mmengine.device import get_device
 from mmengine.dist import init_dist
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from cityseg_ext.apis.checkpoint import allow_plain_types, load_weights, read_checkpoint
+from cityseg_ext.apis.checkpoint import allow_plain_types, check_pretrained, load_weights, read_checkpoint
 from cityseg_ext.apis.class_balance import fill_statistics, forget_weights
 from cityseg_ext.apis.whole_files import check_writable
 from cityseg_ext.checks import expected
@@ -64,6 +64,7 @@ def train(cfg: Config, resume: str | None = None) -> TrainResult:
     fill_statistics(cfg)
     start = time.monotonic()
     runner = _build_runner(cfg)
+    check_pretrained(segmentor_of(runner.model).backbone)
     try:
         runner.train()
     except URLError as error:

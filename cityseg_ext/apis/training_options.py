@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from pathlib import Path
 
 import mmengine.device.utils as device_utils
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
+from mmseg.registry import MODELS
 
+from cityseg_ext.apis.checkpoint import backbone_prefix
 from cityseg_ext.apis.config_tree import heads, is_epoch_based, losses
+from cityseg_ext.apis.unet_size import set_unet_size
 from cityseg_ext.checks import check_at_least, check_choice, expected
 
 SCHEDULERS = ("poly", "cosine", "plateau")
@@ -19,12 +23,17 @@ _WRAPPERS = ("OptimWrapper", "AmpOptimWrapper", "BFloat16OptimWrapper")
 
 
 def set_pretrained(cfg: Config, value: str) -> None:
-    """Backbone weights: 'none', a file or a URL."""
+    """Backbone weights: 'none', a URL, or a file of the backbone or of a whole model."""
     backbone = cfg.model.backbone
     if value != "none":
-        if "://" not in value and not Path(value).is_file():
+        if "://" in value:
+            before = backbone.get("init_cfg")
+            prefix = before.get("prefix") if isinstance(before, dict) else None  # the same kind of file is assumed
+        elif Path(value).is_file():
+            prefix = backbone_prefix(value)
+        else:
             raise FileNotFoundError(expected("pretrained", "'none', a file or a URL", repr(value)))
-        backbone.init_cfg = dict(type="Pretrained", checkpoint=value)
+        backbone.init_cfg = dict(type="Pretrained", checkpoint=value, prefix=prefix)
         return
     backbone.init_cfg = None
     message = "Training from scratch: no pretrained weights."
@@ -37,17 +46,33 @@ def set_pretrained(cfg: Config, value: str) -> None:
 def set_freeze_stages(cfg: Config, value: int) -> None:
     """How many stages keep their pretrained weights: -1 none, 0 the stem, 1 stem and first stage ..."""
     backbone = cfg.model.backbone
-    if "num_stages" not in backbone or backbone.type == "UNet":
+    if not _can_freeze(backbone):
         raise ValueError(expected("freeze_stages", "used with a backbone that has stages to freeze", backbone.type))
-    if not -1 <= value <= backbone.num_stages:
-        rule = f"-1 (nothing) to {backbone.num_stages}, the stages of {backbone.type}"
-        raise ValueError(expected("freeze_stages", rule, value))
+    stages = backbone.get("num_stages", 4)
+    if not -1 <= value <= stages:
+        raise ValueError(expected("freeze_stages", f"-1 (nothing) to {stages}, the stages of {backbone.type}", value))
     if value >= 0 and backbone.get("init_cfg") is None and cfg.get("load_from") is None:
         cure = "Give weights with --pretrained PATH, or freeze nothing."
         raise ValueError(
             expected("freeze_stages", "-1 without pretrained weights: they would stay random", value, cure)
         )
     backbone.frozen_stages = value
+
+
+def _can_freeze(backbone: ConfigDict) -> bool:
+    kind = MODELS.get(backbone.type)
+    classes = () if kind is None else kind.__mro__  # mmseg's ResNets pass arguments on to each other
+    return any("frozen_stages" in inspect.signature(part.__init__).parameters for part in classes)
+
+
+def set_unet_width(cfg: Config, value: int) -> None:
+    """See :func:`~cityseg_ext.apis.unet_size.set_unet_size`."""
+    set_unet_size(cfg, width=value)
+
+
+def set_unet_depth(cfg: Config, value: int) -> None:
+    """See :func:`~cityseg_ext.apis.unet_size.set_unet_size`."""
+    set_unet_size(cfg, depth=value)
 
 
 def set_loss(cfg: Config, value: str) -> None:

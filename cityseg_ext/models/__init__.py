@@ -1,5 +1,6 @@
 """Registered model parts."""
 
+from .convnext import PlainConvNeXt
 from .tta import MeanProbabilityTTA
 
-__all__ = ["MeanProbabilityTTA"]
+__all__ = ["MeanProbabilityTTA", "PlainConvNeXt"]

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseModule
 from torch import nn
 
-from cityseg_ext.apis.checkpoint import load_weights, read_checkpoint
+from cityseg_ext.apis.checkpoint import backbone_prefix, check_pretrained, load_weights, read_checkpoint
 
 
 def model(out=2):
@@ -76,3 +77,42 @@ def test_missing_and_empty(tmp_path):
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(ValueError, match="'state_dict' of tensors, but got a list"):
         load_weights(model(), str(tmp_path / "list.pth"))
+
+
+class Backbone(BaseModule):
+    def __init__(self, **init):
+        super().__init__(init_cfg=init and dict(type="Pretrained", **init))
+        self.conv = nn.Conv2d(3, 4, 1)
+
+
+def test_a_backbone_starts_from_weights_that_fit(tmp_path):
+    path, source = str(tmp_path / "weights.pth"), Backbone().state_dict()
+    extra = {"head.weight": torch.zeros(1)}
+    for prefix in (None, "backbone."):
+        torch.save({f"{prefix or ''}{key}": value for key, value in source.items()} | extra, path)
+        assert backbone_prefix(path) == prefix
+        backbone = Backbone(checkpoint=path, prefix=prefix)
+        check_pretrained(backbone)
+        backbone.init_weights()
+        torch.testing.assert_close(dict(backbone.state_dict()), dict(source))
+    check_pretrained(Backbone())
+    check_pretrained(Backbone(checkpoint="open-mmlab://resnet50_v1c"))
+
+
+@pytest.mark.parametrize("weights", [dict(other=torch.zeros(1)), {"conv.weight": torch.zeros(4, 5, 1, 1)}])
+def test_weights_of_which_none_fits_are_refused(tmp_path, weights):
+    path = str(tmp_path / "weights.pth")
+    torch.save(weights, path)
+    with pytest.raises(ValueError, match=r"weights.pth' to be weights of the backbone Backbone, such as conv.weight, "):
+        check_pretrained(Backbone(checkpoint=path))
+
+
+def test_backbone_weights_that_are_missing_or_run_code(tmp_path):
+    path, mark = str(tmp_path / "evil.pth"), tmp_path / "ran"
+    with pytest.raises(FileNotFoundError, match="`model.backbone.init_cfg.checkpoint` to be an existing file"):
+        check_pretrained(Backbone(checkpoint=path))
+    torch.save(dict(state_dict=Backbone().state_dict(), meta=Payload(f"touch {mark}")), path)
+    for check in (backbone_prefix, lambda path: check_pretrained(Backbone(checkpoint=path))):
+        with pytest.raises(ValueError, match="evil.pth.*nothing was loaded"):
+            check(path)
+    assert not mark.exists()

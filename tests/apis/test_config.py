@@ -1,4 +1,5 @@
 import pytest
+import torch
 from mmengine.config import Config
 
 from cityseg_ext.apis.config import load_config, select_device
@@ -75,11 +76,25 @@ def test_from_scratch_releases_frozen_stages():
     assert load_config(CONFIG).model.backbone.frozen_stages >= 1
 
 
-def test_own_weights(tmp_path):
-    (tmp_path / "r50.pth").write_text("")
-    cfg = load_config(CONFIG, pretrained=str(tmp_path / "r50.pth"))
-    assert cfg.model.backbone.init_cfg.checkpoint == str(tmp_path / "r50.pth")
-    assert cfg.model.backbone.frozen_stages >= 1
+@pytest.mark.parametrize("config", [CONFIG, "configs/deeplabv3_convnext_focaldice.py", "configs/unet_ce.py"])
+@pytest.mark.parametrize(
+    ("name", "prefix"), [("conv.weight", None), ("backbone.conv.weight", "backbone."), ("head.weight", None)]
+)
+def test_own_weights_are_those_of_a_backbone_or_of_a_whole_model(config, name, prefix, tmp_path):
+    path = str(tmp_path / "weights.pth")
+    for content in ({name: torch.zeros(1)}, dict(state_dict={name: torch.zeros(1)}, meta={})):
+        torch.save(content, path)
+        backbone = load_config(config, pretrained=path).model.backbone
+        assert backbone.init_cfg == dict(type="Pretrained", checkpoint=path, prefix=prefix)
+        assert backbone.get("frozen_stages") == load_config(config).model.backbone.get("frozen_stages")
+
+
+@pytest.mark.parametrize(
+    ("config", "prefix"), [(CONFIG, None), ("configs/deeplabv3_convnext_focaldice.py", "backbone.")]
+)
+def test_weights_from_elsewhere_are_of_the_configs_own_kind(config, prefix):
+    backbone = load_config(config, pretrained="https://example.org/weights.pth").model.backbone
+    assert backbone.init_cfg == dict(type="Pretrained", checkpoint="https://example.org/weights.pth", prefix=prefix)
 
 
 def test_cfg_options_are_written_last():
@@ -114,6 +129,8 @@ def test_mistakes_are_named():
         load_config("configs/nothing.py")
     with pytest.raises(FileNotFoundError, match="`pretrained`.*'resnet.pth'"):
         load_config(CONFIG, pretrained="resnet.pth")
+    with pytest.raises(ValueError, match="config.py' to be a readable checkpoint|config.py' to be a checkpoint"):
+        load_config(CONFIG, pretrained=__file__)
     for option, value in (("batch_size", 0), ("num_epochs", 0), ("num_workers", -1), ("image_size", (0, 5))):
         with pytest.raises(ValueError, match=f"`{option}` to be at least"):
             load_config(CONFIG, **{option: value})
