@@ -36,17 +36,26 @@ CONVNEXT = {
     "model.auxiliary_head.in_channels": 24,
     "model.auxiliary_head.channels": 8,
 }
+V3PLUS = RESNET | {"model.decode_head.c1_in_channels": 32, "model.decode_head.c1_channels": 4}
 NARROW = {
     "deeplabv3_focaldice": RESNET,
     "deeplabv3_ce": RESNET,
     "deeplabv3_r101_focaldice": RESNET,
     "deeplabv3_convnext_focaldice": CONVNEXT,
-    "deeplabv3plus_focaldice": RESNET | {"model.decode_head.c1_in_channels": 32, "model.decode_head.c1_channels": 4},
+    "deeplabv3_balanced": RESNET,
+    "deeplabv3plus_focaldice": V3PLUS,
+    "deeplabv3plus_balanced": V3PLUS,
+    "deeplabv3plus_r50_80k": V3PLUS,
     "unet_ce": UNET,
     "unet_focaldice": UNET,
     "unet29_128": UNET,
 }
 """The full configs, with fewer channels in each layer."""
+STEPS = 2  # of an epoch
+
+
+def is_iteration_based(name):
+    return name.endswith("80k")
 
 
 def config(name, data_root, work_dir, epochs, pretrained, **options):
@@ -56,9 +65,9 @@ def config(name, data_root, work_dir, epochs, pretrained, **options):
         work_dir=str(work_dir),
         image_size=(48, 80),
         batch_size=2,
-        num_epochs=epochs,
         num_workers=0,
         pretrained=pretrained,
+        **(dict(num_iters=STEPS * epochs) if is_iteration_based(name) else dict(num_epochs=epochs)),
         cfg_options=NARROW[name] | options,
     )
 
@@ -74,9 +83,10 @@ def test_the_whole_way(name, tiny_city, tmp_path, monkeypatch):
     assert train(epochs(1)).checkpoint.is_file()
     second = train(epochs(2), resume="auto")
     (line,) = [row for row in map(json.loads, second.scalars.read_text().splitlines()) if "mDice" in row]
-    assert line["step"] == 2 and math.isfinite(line["val/loss"])
+    assert line["step"] == (2 * STEPS if is_iteration_based(name) else 2) and math.isfinite(line["val/loss"])
+    last = f"iter_{2 * STEPS}.pth" if is_iteration_based(name) else "epoch_2.pth"
     # The last one: which is best is chance.
-    metrics = run_test(epochs(2), str(tmp_path / "work" / "epoch_2.pth"), str(tmp_path / "show"))
+    metrics = run_test(epochs(2), str(tmp_path / "work" / last), str(tmp_path / "show"))
     assert metrics["mIoU"] == pytest.approx(line["mIoU"], rel=1e-6)
     assert metrics["aAcc"] == pytest.approx(line["aAcc"], rel=1e-6)
     assert len(list((tmp_path / "show").rglob("*.png"))) == 3
@@ -90,7 +100,7 @@ def test_every_weight_is_trained(name, tiny_city, tmp_path, monkeypatch):
     features = model.extract_feat(torch.randn(2, 3, 64, 96))
     (model.decode_head(features).square().sum() + model.auxiliary_head(features).square().sum()).backward()
     # Several GPUs wait for the gradient of every weight.
-    assert [key for key, weight in model.named_parameters() if weight.grad is None] == []
+    assert [key for key, weight in model.named_parameters() if weight.requires_grad and weight.grad is None] == []
 
 
 @pytest.mark.parametrize("name", [name for name in NARROW if name.startswith("deeplab")])
@@ -104,7 +114,7 @@ def test_it_starts_from_public_weights(name, prefix, tiny_city, tmp_path, monkey
     head = {"head.fc.weight": torch.zeros(5, 5)}
     path = tmp_path / "classifier.pth"
     torch.save(dict(state_dict={f"{prefix}{key}": value for key, value in source.items()} | head), path)
-    still = {"optim_wrapper.optimizer.lr": 0.0}
+    still = {"optim_wrapper.optimizer.lr": 0.0, "param_scheduler": []}
     trained = train(config(name, tiny_city, tmp_path / "work", 1, str(path), **still)).checkpoint
     state = read_checkpoint(trained)["state_dict"]
     for key, value in source.items():
