@@ -8,8 +8,8 @@ from mmseg.datasets.transforms import RandomCrop
 from mmseg.registry import TRANSFORMS
 
 from cityseg_ext.checks import expected
-from cityseg_ext.functional.crop_windows import label_histogram, nth_true, windows_with
 from cityseg_ext.functional.class_sampling import ClassSampling
+from cityseg_ext.functional.crop_windows import label_histogram, nth_true, windows_with
 from cityseg_ext.labels import IGNORE_INDEX, get_taxonomy
 from cityseg_ext.statistics_file import load_statistics
 
