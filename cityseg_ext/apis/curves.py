@@ -63,8 +63,9 @@ def plot_curves(
 ) -> PlottedCurves:
     """Draw losses, scores and learning rate over training, one colour a run, and the Dice of each class at the end.
 
-    Training is thin and, where there are many values, smoothed as the legend says; validation is strong. Values that
-    are not finite leave gaps. Plots for which no run has values are left out.
+    Training is thin and, where there are many values, smoothed as the legend says; validation is strong.
+    mmengine has logged training losses as means of the last ten steps already. Values that are not finite leave gaps.
+    Plots for which no run has values are left out.
 
     Args:
         runs: work dirs or log files, as :func:`~cityseg_ext.apis.run_log.read_run` takes them.

@@ -53,8 +53,12 @@ class _WandbOverIterations(WandbVisBackend):
         # Points have an axis of their own: W&B drops those whose own step number is not the greatest so far.
         self._run.define_metric(_STEP)
         self._run.define_metric("*", step_metric=_STEP)
-        place = self._run.url or f"{self._run.dir} (upload with `wandb sync`)"
-        print_log(f"Weights & Biases, {mode}: {place}", logger="current")
+        if mode == "offline":
+            print_log(
+                f"Weights & Biases, offline: upload with wandb sync '{Path(self._run.dir).parent}'", logger="current"
+            )
+        elif mode not in _OFFLINE:
+            print_log(f"Weights & Biases: {self._run.url}", logger="current")
 
     @property
     @force_init_env
