@@ -41,8 +41,7 @@ class Tolerance(BaseVisBackend):
                     "visualizer.vis_backends",
                     "backends whose packages are installed",
                     f"{type(self).__name__}, and {error}",
-                    f"Install it with: pip install 'cityseg-ext[{self.extra}]' (in a checkout: pip install "
-                    f"'.[{self.extra}]').",
+                    f"Install the extra `{self.extra}`: pip install -e '.[{self.extra}]' in this project's folder.",
                 )
             ) from error
 
@@ -68,11 +67,12 @@ class Tolerance(BaseVisBackend):
 
     def close(self) -> None:
         """Close what was opened, even after a failure: what was logged before it is kept."""
+        level = logging.DEBUG if self._failed else logging.WARNING  # the cause has been told
         self._failed = False
-        self._attempt(super().close)
+        self._attempt(super().close, level=level)
         self._failed = True
 
-    def _attempt(self, call: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+    def _attempt(self, call: Callable[..., None], *args: Any, level: int = logging.WARNING, **kwargs: Any) -> None:
         if self._failed:
             return
         try:
@@ -83,5 +83,5 @@ class Tolerance(BaseVisBackend):
                 f"{type(self).__name__} failed in {call.__name__} and is switched off; training goes on. "
                 f"The cause: {type(error).__name__}: {error}",
                 logger="current",
-                level=logging.WARNING,
+                level=level,
             )
