@@ -87,9 +87,11 @@ class _WandbOverIterations(WandbVisBackend):
         self._run.log({**scalar_dict, _STEP: step})
 
     def close(self) -> None:
-        """Wait for the upload, and end the run."""
+        """End the run, and wait until all of it has arrived on disk or at the server."""
         if hasattr(self, "_run"):
             self._run.finish()
+            # Offline, `finish` returns before the service has written its file; a process that leaves at once loses it.
+            self._wandb.teardown()
 
 
 @VISBACKENDS.register_module()

@@ -144,8 +144,19 @@ def test_wandb_holds_every_validation_at_its_iteration(config, wandb, tmp_path):
     assert len(list(path.parent.glob("files/media/images/*.png"))) == 9
     run = next(record.run for record in records if record.HasField("run"))
     assert (run.project, run.display_name) == ("a project", "work")
-    assert not any((tmp_path / "home").rglob("*"))
+    assert not any((tmp_path / "home").rglob("*wandb*"))
     assert "Weights & Biases, offline" in log_of(result)
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_a_run_is_whole_on_disk_when_it_is_closed(wandb, tmp_path, attempt):
+    """A process of several ranks leaves at once after training, and would take unwritten values with it."""
+    backend = VISBACKENDS.build(dict(type="TolerantWandbVisBackend", save_dir=str(tmp_path)))
+    for step in range(20):
+        backend.add_scalars({"loss": 1.0}, step=step)
+    backend.close()
+    (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    assert sum(record.HasField("history") for record in wandb_records(path)) == 20
 
 
 @pytest.mark.parametrize("where", ["_init_env", "add_scalars", "close"])
