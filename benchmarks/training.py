@@ -77,7 +77,7 @@ def main() -> None:
 
 def run(args: argparse.Namespace, changes: dict, folder: Path, seed: int) -> None:
     from cityseg_ext.apis import load_config, train
-    from cityseg_ext.apis.curves import read_scalars
+    from cityseg_ext.apis.run_log import read_run
 
     cfg = load_config(
         f"configs/{_LOSSES['config']}.py",
@@ -101,8 +101,7 @@ def run(args: argparse.Namespace, changes: dict, folder: Path, seed: int) -> Non
     start = time.process_time()
     result = train(cfg)
     cpu_minutes = (time.process_time() - start) / 60
-    scores = {name: values[-1][1] for name, values in read_scalars(result.scalars).items()}
-    scores = {name: value for name, value in scores.items() if name.startswith(("m", "aAcc", "Dice/", "IoU/", "val/"))}
+    scores = read_run(result.scalars).validation[-1]
     facts = dict(minutes=result.minutes, cpu_minutes=cpu_minutes, threads=torch.get_num_threads(), **provenance())
     (folder / "result.json").write_text(json.dumps(dict(scores=scores, **facts), indent=2))
 

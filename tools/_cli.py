@@ -46,9 +46,6 @@ def add_config_options(parser: argparse.ArgumentParser, *, training: bool = Fals
 
 def load(args: argparse.Namespace):
     """The config that the options of a script describe."""
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints two lines about an optional source of data sets
-        import mmseg.datasets  # noqa: F401
-
     from cityseg_ext.apis.config import load_config, select_device
     from cityseg_ext.apis.options import OPTIONS
 
@@ -82,6 +79,8 @@ def _leave_gloo() -> None:
 
 def run(main: Callable[[], None]) -> None:
     """Run a script's `main`; a user's mistake ends in one line and exit code 2, not in a traceback."""
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints two lines about an optional source of data sets
+        import mmseg.datasets  # noqa: F401
     try:
         main()
         _leave_gloo()

@@ -29,7 +29,8 @@ def main() -> None:
 
     result = train(cfg, args.resume)
     _cli.say(
-        f"Trained for {result.minutes:.1f} minutes. Checkpoint: {result.checkpoint}  Logs: {result.scalars.parent}"
+        f"Trained for {result.minutes:.1f} minutes. Checkpoint: {result.checkpoint}  Curves: {result.curves}  "
+        f"Logs: {result.scalars.parent}"
     )
 
 

@@ -52,6 +52,10 @@ def load_config(
         )
     cfg = Config.fromfile(path)
     cfg.launcher = launcher
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get("work_dir") is None:
+        cfg.work_dir = str(Path("work_dirs", Path(path).stem))
     apply_options(cfg, options)
     if launcher != "none":
         _set_distributed(cfg)
@@ -60,10 +64,6 @@ def load_config(
     for loader in dataloaders(cfg):
         if loader.get("num_workers") == 0:
             loader.persistent_workers = False  # PyTorch refuses them where there are no workers
-    if work_dir is not None:
-        cfg.work_dir = work_dir
-    elif cfg.get("work_dir") is None:
-        cfg.work_dir = str(Path("work_dirs", Path(path).stem))
     return cfg
 
 

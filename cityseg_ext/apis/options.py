@@ -14,6 +14,7 @@ from mmengine.config import Config
 
 from cityseg_ext.apis import data_options as data
 from cityseg_ext.apis import training_options as training
+from cityseg_ext.apis.tracking import WANDB_MODES, set_tensorboard, set_wandb
 from cityseg_ext.checks import did_you_mean, expected
 from cityseg_ext.labels import LABEL_SUFFIXES
 
@@ -191,6 +192,20 @@ OPTIONS: tuple[Option, ...] = (
         "`randomness.deterministic`, `env_cfg.cudnn_benchmark`",
         "only algorithms that repeat bit for bit; slower",
         training.set_deterministic,
+        dict(action="store_true", default=None),
+    ),
+    Option(
+        "wandb",
+        "`visualizer.vis_backends`, `custom_hooks`",
+        "log to Weights & Biases too, with validation panels; offline writes files for `wandb sync`",
+        set_wandb,
+        dict(nargs="?", const="online", choices=list(WANDB_MODES)),
+    ),
+    Option(
+        "tensorboard",
+        "`visualizer.vis_backends`, `custom_hooks`",
+        "log to TensorBoard too, with validation panels",
+        lambda cfg, _: set_tensorboard(cfg),
         dict(action="store_true", default=None),
     ),
 )

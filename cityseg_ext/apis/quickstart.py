@@ -74,7 +74,7 @@ def quickstart(
         minutes=done["minutes"],
         checkpoint=Path(done["checkpoint"]),
         panels=panels,
-        curves=plot_curves(done["scalars"], Path(cfg.work_dir, "curves.png")),
+        curves=plot_curves([done["scalars"]], Path(cfg.work_dir, "curves.png")).picture,
     )
 
 

@@ -12,11 +12,12 @@ from urllib.error import URLError
 import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import init_dist
+from mmengine.dist import init_dist, is_main_process
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from cityseg_ext.apis.checkpoint import allow_plain_types, check_pretrained, load_weights, read_checkpoint
 from cityseg_ext.apis.class_balance import fill_statistics, forget_weights
+from cityseg_ext.apis.curves import plot_curves
 from cityseg_ext.apis.whole_files import check_writable
 from cityseg_ext.checks import expected
 from cityseg_ext.hooks.segmentor import segmentor_of
@@ -32,12 +33,14 @@ class TrainResult:
         work_dir: folder of checkpoints and logs.
         checkpoint: the best checkpoint if one was kept, else the last one; None if there is none.
         scalars: the file of logged values, one JSON object a line (as ``LocalVisBackend`` writes it).
+        curves: the picture of losses, scores and learning rate; None if nothing was logged.
         minutes: how long it took.
     """
 
     work_dir: Path
     checkpoint: Path | None
     scalars: Path
+    curves: Path | None
     minutes: float
 
 
@@ -78,11 +81,13 @@ def train(cfg: Config, resume: str | None = None) -> TrainResult:
         ) from error
     best = next((hook.best_ckpt_path for hook in runner.hooks if getattr(hook, "best_ckpt_path", None)), None)
     last = best or find_latest_checkpoint(cfg.work_dir)
+    minutes = (time.monotonic() - start) / 60
     return TrainResult(
         work_dir=Path(cfg.work_dir),
         checkpoint=Path(last) if last else None,
         scalars=Path(runner.log_dir, "vis_data", "scalars.json"),
-        minutes=(time.monotonic() - start) / 60,
+        curves=_draw_curves(runner),
+        minutes=minutes,
     )
 
 
@@ -125,6 +130,17 @@ def test(
     runner = _build_runner(cfg)
     load_weights(segmentor_of(runner.model), checkpoint)
     return runner.test()
+
+
+def _draw_curves(runner: Runner) -> Path | None:
+    """Draw what the run has logged, in its first process; a run of few steps may have logged nothing."""
+    picture = Path(runner.work_dir, "curves.png")
+    if is_main_process():
+        try:
+            plot_curves([runner.work_dir], picture)
+        except ValueError as error:
+            runner.logger.warning(f"No curves were drawn: {error}")
+    return picture if picture.is_file() else None
 
 
 def _build_runner(cfg: Config) -> Runner:

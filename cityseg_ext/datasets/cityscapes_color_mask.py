@@ -68,6 +68,9 @@ class CityscapesColorMaskDataset(StreetDataset):
     ) -> None:
         check_choice("source", source, LABEL_SUFFIXES)
         check_choice("unpaired", unpaired, UNPAIRED_POLICIES)
+        if source == "train_ids" and taxonomy == "cityscapes29":
+            cure = "Official train ids tell 19 classes apart; take label_ids."
+            raise ValueError(expected("source", "'label_ids' or 'color' for cityscapes29", repr(source), cure))
         self.source = source
         self.cities = None if cities is None else tuple(cities)
         self.unpaired = unpaired

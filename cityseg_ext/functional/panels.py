@@ -14,7 +14,10 @@ from cityseg_ext.labels import Color
 
 UInt8Array = npt.NDArray[np.uint8]
 
-_INK, _PAPER, _GAP = (40, 40, 40), 255, 6
+PANEL_GAP = 6
+"""Pixels between pictures side by side."""
+
+_INK, _PAPER = (40, 40, 40), 255
 _ROW = 20  # pixels of a line of text
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _STRIPE = 10  # pixels from one line of the hatch to the next
@@ -157,7 +160,7 @@ def contact_sheet(titled: Sequence[tuple[str, UInt8Array]], columns: int = 4, wi
     if not titled:
         raise ValueError(expected("titled", "at least one picture", "none"))
     columns = min(columns, len(titled))
-    room = (width - _GAP * (columns - 1)) // columns
+    room = (width - PANEL_GAP * (columns - 1)) // columns
     pictures = [_reduce(picture, room) for _, picture in titled]
     names = [title for title, _ in titled]
     tiles = [_titled(_fitting(name, tile.shape[1]), tile) for name, tile in zip(names, pictures, strict=True)]
@@ -166,7 +169,7 @@ def contact_sheet(titled: Sequence[tuple[str, UInt8Array]], columns: int = 4, wi
     for start in range(0, len(tiles), columns):
         cells = [_padded(tile, cell_height, cell_width) for tile in tiles[start : start + columns]]
         blank = [np.full_like(cells[0], _PAPER)] * (columns - len(cells))
-        rows += [_side_by_side(cells + blank), np.full((_GAP, 1, 3), _PAPER, np.uint8)]
+        rows += [_side_by_side(cells + blank), np.full((PANEL_GAP, 1, 3), _PAPER, np.uint8)]
     return np.concatenate([np.broadcast_to(row, (row.shape[0], rows[0].shape[1], 3)) for row in rows[:-1]], axis=0)
 
 
@@ -193,7 +196,7 @@ def _reduce(picture: UInt8Array, width: int) -> UInt8Array:
 
 
 def _side_by_side(tiles: Sequence[UInt8Array]) -> UInt8Array:
-    gap = np.full((tiles[0].shape[0], _GAP, 3), _PAPER, np.uint8)
+    gap = np.full((tiles[0].shape[0], PANEL_GAP, 3), _PAPER, np.uint8)
     return np.concatenate([part for tile in tiles for part in (tile, gap)][:-1], axis=1)
 
 
@@ -237,9 +240,9 @@ def _legend(entries: Sequence[tuple[str, Color]], width: int) -> UInt8Array:
             left, line = 2, line + 1
         cells.append((left, line, name, color))
         left += needed
-    canvas = np.full((_GAP + _ROW * (line + 1), width, 3), _PAPER, np.uint8)
+    canvas = np.full((PANEL_GAP + _ROW * (line + 1), width, 3), _PAPER, np.uint8)
     for left, line, name, color in cells:
-        top = _GAP + _ROW * line
+        top = PANEL_GAP + _ROW * line
         cv2.rectangle(canvas, (left, top + 2), (left + 12, top + 14), tuple(int(part) for part in color), -1)
         cv2.putText(canvas, name, (left + 16, top + 13), _FONT, 0.4, _INK, 1, cv2.LINE_AA)
     return canvas

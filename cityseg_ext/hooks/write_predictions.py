@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
-import mmcv
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.dist import all_gather_object
@@ -15,8 +14,7 @@ from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 
-from cityseg_ext.functional.panels import comparison_panel
-from cityseg_ext.labels import IGNORE_INDEX
+from cityseg_ext.hooks.prediction_panel import class_map, prediction_panel
 
 
 @HOOKS.register_module()
@@ -43,11 +41,10 @@ class WritePredictionsHook(Hook):
         dataset = runner.test_dataloader.dataset
         for sample in outputs or ():
             name = _relative_name(sample.img_path, dataset)
-            pred = _indices(sample.pred_sem_seg.data)
             if self.out_dir is not None:
-                _write(Path(self.out_dir, name), pred)
+                _write(Path(self.out_dir, name), class_map(sample.pred_sem_seg.data))
             if self.show_dir is not None:
-                _write(Path(self.show_dir, name), self._panel(sample, pred, dataset)[..., ::-1])
+                _write(Path(self.show_dir, name), prediction_panel(sample, dataset)[..., ::-1])
             self.names.add(name)
 
     def after_test(self, runner) -> None:
@@ -55,26 +52,6 @@ class WritePredictionsHook(Hook):
         for what, folder in (("panels", self.show_dir), ("class maps", self.out_dir)):
             if folder is not None:
                 runner.logger.info(f"Wrote {len(names)} {what} to {folder}")
-
-    @staticmethod
-    def _panel(sample: SegDataSample, pred: np.ndarray, dataset: BaseDataset) -> np.ndarray:
-        photo = mmcv.imread(sample.img_path, channel_order="rgb")
-        width = pred.shape[1]  # in image pairs the file is twice as wide: the mask is beside the photograph
-        photo = photo[:, -width:] if getattr(dataset, "photo_side", "left") == "right" else photo[:, :width]
-        maps = {"prediction": pred}
-        if "gt_sem_seg" in sample:
-            truth = _indices(sample.gt_sem_seg.data)
-            maps = {"ground truth": truth, "prediction": pred, "wrong pixels, by true class": _errors(truth, pred)}
-        return comparison_panel(photo, maps, dataset.metainfo["classes"], dataset.metainfo["palette"])
-
-
-def _errors(truth: np.ndarray, pred: np.ndarray) -> np.ndarray:
-    """The truth where the prediction is wrong; black where it is right or void."""
-    return np.where(truth != pred, truth, np.uint8(IGNORE_INDEX))
-
-
-def _indices(data) -> np.ndarray:
-    return data.cpu().numpy().reshape(data.shape[-2:]).astype(np.uint8)
 
 
 def _relative_name(img_path: str, dataset: BaseDataset) -> str:

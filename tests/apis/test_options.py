@@ -128,6 +128,14 @@ def test_mixed_precision(monkeypatch):
         load_config(CONFIG, amp="fp16")
 
 
+def test_trackers():
+    cfg = load_config(CONFIG, wandb="offline", tensorboard=True, work_dir="work_dirs/mine")
+    _, wandb, tensorboard = cfg.visualizer.vis_backends
+    assert wandb.init_kwargs == dict(project="cityseg", name="mine", mode="offline")
+    assert tensorboard.type == "TolerantTensorboardVisBackend"
+    assert [hook.type for hook in cfg.custom_hooks] == ["ValidationPanelsHook"]
+
+
 @pytest.mark.parametrize(
     ("path", "options", "message"),
     [

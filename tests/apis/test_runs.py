@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from cityseg_ext.apis.config import load_config
-from cityseg_ext.apis.curves import plot_curves, read_scalars
+from cityseg_ext.apis.curves import plot_curves
+from cityseg_ext.apis.run_log import read_run
 from cityseg_ext.apis.runs import test as run_test
 from cityseg_ext.apis.runs import train
 
@@ -67,7 +68,7 @@ def test_train_resume_and_test(config, tmp_path):
 
     second = train(config(epochs=2), resume="auto")
     (line,) = validation_lines(second)
-    assert line["step"] == 2
+    assert line["step"] == 4  # iterations: two epochs of two
 
 
 def test_both_terms_are_logged_and_counted_once(config):
@@ -124,9 +125,10 @@ def test_the_callers_config_stays_as_it_is(config, tmp_path):
 
 def test_curves(config, tmp_path):
     result = train(config(epochs=2))
-    series = read_scalars(result.scalars)
-    assert [step for step, _ in series["val/loss"]] == [2.0, 4.0]
-    assert plot_curves(result.scalars, tmp_path / "pictures" / "curves.png").stat().st_size > 5000
+    log = read_run(result.work_dir)
+    assert [row["step"] for row in log.validation] == [2, 4]
+    plotted = plot_curves([result.work_dir], tmp_path / "pictures" / "curves.png")
+    assert plotted.picture.stat().st_size > 5000 and plotted.notices == []
 
 
 @pytest.mark.parametrize(
