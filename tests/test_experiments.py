@@ -99,7 +99,7 @@ def test_every_weight_is_trained(name, tiny_city, tmp_path, monkeypatch):
     model = MODELS.build(config(name, tiny_city, tmp_path, 1, None).model)
     features = model.extract_feat(torch.randn(2, 3, 64, 96))
     (model.decode_head(features).square().sum() + model.auxiliary_head(features).square().sum()).backward()
-    # Several GPUs wait for the gradient of every weight.
+    # Several GPUs wait for the gradient of every weight that is not frozen.
     assert [key for key, weight in model.named_parameters() if weight.requires_grad and weight.grad is None] == []
 
 
