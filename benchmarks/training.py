@@ -34,17 +34,49 @@ SMALL = {
     "model.auxiliary_head.in_channels": 64,
     "model.auxiliary_head.in_index": 1,
 }
-_LOSSES = dict(config="deeplabv3_r18_focaldice", options=dict(lr=2e-3, scheduler="cosine"), fields=SMALL)
+RESNET = {
+    "model.backbone.base_channels": 32,
+    "model.backbone.stem_channels": 32,
+    "model.decode_head.in_channels": 1024,
+    "model.decode_head.channels": 128,
+    "model.auxiliary_head.in_channels": 512,
+    "model.auxiliary_head.channels": 64,
+}
+V3PLUS = RESNET | {"model.decode_head.c1_in_channels": 128, "model.decode_head.c1_channels": 24}
+CONVNEXT = {
+    "model.backbone.arch": dict(_delete_=True, depths=(3, 3, 9, 3), channels=(48, 96, 192, 384)),
+    "model.decode_head.in_channels": 384,
+    "model.decode_head.channels": 128,
+    "model.auxiliary_head.in_channels": 192,
+    "model.auxiliary_head.channels": 64,
+}
+LAPTOP = dict(config="deeplabv3_r18_focaldice", fields=SMALL, lr=2e-3, scheduler="cosine")
+UNET = dict(fields={}, unet_width=16)
 SUITES = {
     "losses": {
-        "CE": dict(loss="ce"),
-        "FocalDice": dict(loss="focaldice"),
-        "CE + weights": dict(loss="ce", class_weight="enet"),
-        "FocalDice + weights": dict(loss="focaldice", class_weight="enet"),
-        "CE + sampler": dict(loss="ce", weighted_sampler=True),
-        "FocalDice + sampler": dict(loss="focaldice", weighted_sampler=True),
+        "CE": LAPTOP | dict(loss="ce"),
+        "CE + weights": LAPTOP | dict(loss="ce", class_weight="enet"),
+        "CE + sampler": LAPTOP | dict(loss="ce", weighted_sampler=True),
+        "FocalDice": LAPTOP,
+        "FocalDice + weights": LAPTOP | dict(class_weight="enet"),
+        "FocalDice + sampler": LAPTOP | dict(weighted_sampler=True),
+        "FocalDice + weights + sampler": LAPTOP | dict(class_weight="enet", weighted_sampler=True),
+    },
+    "family": {
+        "deeplabv3_ce": dict(fields=RESNET),
+        "deeplabv3_focaldice": dict(fields=RESNET),
+        "deeplabv3_r101_focaldice": dict(fields=RESNET),
+        "deeplabv3_convnext_focaldice": dict(fields=CONVNEXT),
+        "deeplabv3_balanced": dict(fields=RESNET, grad_accum_steps=1),
+        "deeplabv3plus_focaldice": dict(fields=V3PLUS),
+        "deeplabv3plus_balanced": dict(fields=V3PLUS, grad_accum_steps=1),
+        "deeplabv3plus_r50_80k": dict(fields=V3PLUS),
+        "unet_ce": UNET,
+        "unet_focaldice": UNET,
+        "unet29_128": UNET,
     },
 }
+"""Run -> its config (by default named as the run), fields of it, and options as for tools/train.py."""
 
 
 def main() -> None:
@@ -70,40 +102,49 @@ def main() -> None:
         for name in names:
             folder = Path(args.out, f"{args.suite}_{name.replace(' ', '_')}_{seed}")
             if not args.table_only and not (folder / "result.json").is_file():
-                run(args, suite[name], folder, seed)
+                run(args, suite[name], name, folder, seed)
                 print(f"{name}, seed {seed}: {folder / 'result.json'}", flush=True)
     print_table(args, names)
 
 
-def run(args: argparse.Namespace, changes: dict, folder: Path, seed: int) -> None:
+def run(args: argparse.Namespace, recipe: dict, name: str, folder: Path, seed: int) -> None:
     from cityseg_ext.apis import load_config, train
     from cityseg_ext.apis.run_log import read_run
 
+    options = {"config": name} | recipe
+    config, fields = options.pop("config"), options.pop("fields")
+    by_epoch = not config.endswith("80k")
+    steps = args.num_epochs * (count(args.data_root) // args.batch_size)
     cfg = load_config(
-        f"configs/{_LOSSES['config']}.py",
+        f"configs/{config}.py",
         data_root=args.data_root,
         work_dir=str(folder),
         image_size=tuple(args.image_size),
         batch_size=args.batch_size,
-        num_epochs=args.num_epochs,
         num_workers=1,
         pretrained="none",
         seed=seed,
         amp="auto",
+        **(dict(num_epochs=args.num_epochs) if by_epoch else dict(num_iters=steps)),
         cfg_options={
-            **_LOSSES["fields"],
-            "train_cfg.val_interval": args.num_epochs,
+            **fields,
+            **({"train_cfg.val_interval": args.num_epochs} if by_epoch else {}),
+            "train_dataloader.drop_last": True,
             "default_hooks.checkpoint.max_keep_ckpts": 1,
             "default_hooks.channels_last.type": "ChannelsLastHook",
         },
-        **{**_LOSSES["options"], **changes},
+        **options,
     )
     start = time.process_time()
     result = train(cfg)
     cpu_minutes = (time.process_time() - start) / 60
-    scores = read_run(result.scalars).validation[-1]
     facts = dict(minutes=result.minutes, cpu_minutes=cpu_minutes, threads=torch.get_num_threads(), **provenance())
+    scores = read_run(result.scalars).validation[-1]
     (folder / "result.json").write_text(json.dumps(dict(scores=scores, **facts), indent=2))
+
+
+def count(data_root: str) -> int:
+    return sum(1 for _ in Path(data_root, "leftImg8bit", "train").rglob("*_leftImg8bit.*"))
 
 
 def provenance() -> dict:
