@@ -35,8 +35,11 @@ def test_two_processes_train_and_score_as_one(tiny_city, tmp_path):
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=300)
 
     data = ["--data-root", tiny_city, "--work-dir", tmp_path / "work"]
-    process = two("train.py", CONFIG, *data, "--batch-size", "2", "--num-epochs", "1", "--launcher", "pytorch", *SMALL)
+    balanced = ["--weighted-sampler", "--class-weight", "enet"]  # the first process counts the classes for both
+    options = [*balanced, "--batch-size", "2", "--num-epochs", "1", "--launcher", "pytorch"]
+    process = two("train.py", CONFIG, *data, *options, *SMALL)
     assert process.returncode == 0, process.stderr[-2000:]
+    assert process.stderr.count("counted now") + process.stdout.count("counted now") == 1
     assert process.stdout.count("Trained for") == 1
     (checkpoint,) = (tmp_path / "work").glob("best_mDice*.pth")
     alone = run("test.py", CONFIG, checkpoint, *data, *SMALL)

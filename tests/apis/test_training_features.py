@@ -30,7 +30,9 @@ def run(tiny_city, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
 
     def start(epochs=1, resume=None, batch_size=2, **fields):
-        options = {name: fields.pop(name) for name in ("amp", "class_weight", "loss", "seed") if name in fields}
+        options = {
+            name: fields.pop(name) for name in ("amp", "class_weight", "deterministic", "seed") if name in fields
+        }
         cfg = load_config(
             "configs/deeplabv3_r18_focaldice.py",
             data_root=str(tiny_city),
@@ -96,6 +98,14 @@ def test_compile(run):
         _, result = run(seed=1, **fields)
         losses.append([line["loss"] for line in lines_of(result) if "loss" in line])
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_deterministic_runs_are_equal(run):
+    try:
+        states = [checkpoint_of(run(deterministic=True, seed=3)[1])["state_dict"] for _ in range(2)]
+    finally:
+        torch.use_deterministic_algorithms(False)  # mmengine sets it for the whole process
+    assert all(torch.equal(states[0][key], value) for key, value in states[1].items())
 
 
 def test_the_best_checkpoint_by_any_metric(run):

@@ -55,6 +55,11 @@ def test_29_classes(tiny_city):
     assert dataset[0]["data_samples"].gt_sem_seg.data.unique().max() == 255
 
 
+def test_train_ids_know_19_classes_only(tiny_city):
+    with pytest.raises(ValueError, match="`source` to be 'label_ids' or 'color' for cityscapes29, but got 'train_ids'"):
+        build(tiny_city, source="train_ids", taxonomy="cityscapes29")
+
+
 def test_max_images_and_cities(city):
     assert len(build(city, max_images=3)) == 3
     for folder in ("leftImg8bit", "gtFine"):
