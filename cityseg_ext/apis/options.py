@@ -182,7 +182,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "amp",
         "`optim_wrapper.type`",
-        "mixed precision: fp16 (CUDA only) or bf16; without a value, fp16 on CUDA and bf16 elsewhere",
+        "mixed precision: fp16 (CUDA only) or bf16; auto, or no value: fp16 on CUDA and bf16 elsewhere",
         training.set_amp,
         dict(nargs="?", const="auto", choices=list(training.PRECISIONS)),
     ),

@@ -18,7 +18,7 @@ from cityseg_ext.checks import check_at_least, check_choice, expected
 
 SCHEDULERS = ("poly", "cosine", "plateau")
 LOSSES = ("ce", "focaldice")
-PRECISIONS = ("fp16", "bf16")
+PRECISIONS = ("auto", "fp16", "bf16")
 _WRAPPERS = ("OptimWrapper", "AmpOptimWrapper", "BFloat16OptimWrapper")
 
 
@@ -190,10 +190,10 @@ def set_grad_accum_steps(cfg: Config, value: int) -> None:
 
 def set_amp(cfg: Config, value: str) -> None:
     """Mixed precision: float16 with loss scaling on a GPU, bfloat16 without anywhere."""
+    check_choice("amp", value, PRECISIONS)
     device = device_utils.get_device()
     if value == "auto":
         value = "bf16" if device in ("cpu", "mps") else "fp16"
-    check_choice("amp", value, PRECISIONS)
     if value == "fp16" and device in ("cpu", "mps"):
         rule = "'bf16' without a CUDA GPU (mmengine's AmpOptimWrapper asks for one)"
         raise ValueError(expected("amp", rule, f"'fp16' on device {device!r}"))

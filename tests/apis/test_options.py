@@ -1,5 +1,6 @@
 """Each option of the command line writes the fields that its row in the table names, and refuses what does not fit."""
 
+import argparse
 import copy
 
 import pytest
@@ -158,6 +159,32 @@ def test_trackers():
 def test_what_does_not_fit_is_refused_with_the_reason(path, options, message):
     with pytest.raises(ValueError, match=message):
         load_config(path, **options)
+
+
+def test_the_command_line_gives_what_load_config_takes(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    import _cli
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("config")
+    _cli.add_config_options(parser, training=True)
+    flags = (
+        "--amp --wandb --tensorboard --deterministic --no-weighted-sampler --image-size 64 96 --filter-city ulm bonn"
+    )
+    args = parser.parse_args(["configs/deeplabv3_balanced.py", *flags.split()])
+    given = {name: value for name, value in vars(args).items() if name in {option.name for option in OPTIONS}}
+    given = {name: value for name, value in given.items() if value is not None}
+    assert given == dict(
+        amp="auto",
+        wandb="online",
+        tensorboard=True,
+        deterministic=True,
+        weighted_sampler=False,
+        image_size=[64, 96],
+        filter_city=["ulm", "bonn"],
+    )
+    cfg = load_config(args.config, **given)
+    assert cfg.image_size == (64, 96) and cfg.randomness.deterministic
 
 
 def test_an_unknown_option_is_named():
