@@ -57,3 +57,47 @@ def focal_dice(
         rows.append(np.average(losses, weights=weight[members]))
     dice_term = float(np.mean(rows)) if rows else 0.0
     return focal_weight * focal + dice_weight * dice_term
+
+
+def official_scores(images, evaluated, categories, sizes):
+    """Class and category IoU and iIoU, pixel by pixel and object by object, from the published definitions.
+
+    ``images``: (predicted ids, true ids, instance ids) each; ``evaluated``: the ids that count; ``categories``:
+    name -> (all ids of it, whether all of them have instances); ``sizes``: mean object size by id.
+    """
+    pairs = [(p, t) for pred, true, _ in images for p, t in zip(pred.flat, true.flat, strict=True) if t in evaluated]
+    objects = []
+    for pred, _, instances in images:
+        for number in sorted(set(instances[instances > 1000].tolist())):
+            if number // 1000 in evaluated:
+                objects.append((number // 1000, pred[instances == number].tolist()))
+
+    def share(hit, miss, false):
+        return hit / (hit + miss + false) if hit + miss + false else np.nan
+
+    def weighted(members, right):
+        hit = miss = 0.0
+        for label, guesses in objects:
+            if label in members:
+                weight = sizes[label] / len(guesses)
+                hit += weight * sum(guess in right(label) for guess in guesses)
+                miss += weight * sum(guess not in right(label) for guess in guesses)
+        return hit, miss
+
+    iou, iiou, category_iou, category_iiou = {}, {}, {}, {}
+    for k in evaluated:
+        false = sum(p == k and t != k for p, t in pairs)
+        iou[k] = share(sum(p == k == t for p, t in pairs), sum(t == k != p for p, t in pairs), false)
+        iiou[k] = share(*weighted({k}, lambda label: {label}), false) if k in sizes else np.nan
+    for name, (members, all_instances) in categories.items():
+        inside = [k for k in members if k in evaluated]
+        if not inside:
+            continue
+        true = [(p, t) for p, t in pairs if t in inside]
+        hit = sum(p in inside for p, _ in true)
+        others = [p for p, t in pairs if t not in inside]
+        category_iou[name] = share(hit, len(true) - hit, sum(p in inside for p in others))
+        false = sum(p in members for p in others)
+        instanced = weighted(set(inside), lambda _, members=members: set(members))
+        category_iiou[name] = share(*instanced, false) if all_instances else np.nan
+    return iou, iiou, category_iou, category_iiou
