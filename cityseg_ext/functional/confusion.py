@@ -100,6 +100,27 @@ def restrict_counts(counts: Counts, members: Sequence[int]) -> Counts:
     return np.column_stack([inside, rows.sum(axis=1) - inside.sum(axis=1)])
 
 
+def rename_counts(counts: Counts, rows: npt.ArrayLike, columns: npt.ArrayLike, size: int) -> Counts:
+    """Counts under other numbers: the same as translating every pixel first, at no cost.
+
+    Args:
+        counts: int64 (K, L).
+        rows: (K,) new number of each row, below ``size``; rows of the same number are added.
+        columns: (L,) new number of each column.
+        size: of the result.
+
+    Returns:
+        int64 (size, size).
+
+    Example:
+        >>> rename_counts(np.array([[1, 2], [3, 4]]), [0, 0], [1, 0], 2).tolist()
+        [[6, 4], [0, 0]]
+    """
+    renamed = np.zeros((size, size), np.int64)
+    np.add.at(renamed, (np.asarray(rows)[:, None], np.asarray(columns)[None, :]), counts)
+    return renamed
+
+
 def _check_range(name: str, histogram: Counts, num_classes: int, extra: str = "") -> None:
     bad = np.flatnonzero(histogram[num_classes:]) + num_classes
     if len(bad):
