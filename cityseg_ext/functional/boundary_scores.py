@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -27,7 +28,8 @@ TOLERANCE = 0.0075
 _VOID, _OTHER = 0, 254  # marks, inside this module, beside class k as k + 1; hence at most 253 classes
 
 
-class BoundaryCounts(NamedTuple):
+@dataclass(frozen=True)
+class BoundaryCounts:
     """Pixels near borders, int64 (K,) each, by class; ``add_up`` adds them over images.
 
     Attributes:

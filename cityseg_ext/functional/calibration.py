@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +15,11 @@ from cityseg_ext.labels import IGNORE_INDEX
 NUM_BINS = 15
 """Bins of confidence, as in Guo et al."""
 
+_ROUNDING = 1e-6  # a softmax in float32 may exceed 1 by this
 
-class CalibrationCounts(NamedTuple):
+
+@dataclass(frozen=True)
+class CalibrationCounts:
     """Pixels by confidence, (B,) each: bin b holds confidences above b / B, up to (b + 1) / B.
 
     Attributes:
@@ -44,7 +48,8 @@ class CalibrationScores(NamedTuple):
 
 
 def calibration_counts(
-    probabilities: npt.NDArray[np.floating],
+    confidence: npt.NDArray[np.floating],
+    pred: npt.NDArray[np.uint8],
     target: npt.NDArray[np.uint8],
     num_bins: int = NUM_BINS,
     ignore_index: int = IGNORE_INDEX,
@@ -52,33 +57,35 @@ def calibration_counts(
     """Sort the labelled pixels of one image by the probability of the class predicted.
 
     Args:
-        probabilities: floats (C, H, W), 0 to 1, that add up to 1 over C. The greatest is the prediction.
+        confidence: floats (H, W), 0 to 1, the probability of the class predicted: the greatest of all.
+        pred: uint8 (H, W), predicted class indices.
         target: uint8 (H, W), true class indices, or ``ignore_index``.
         num_bins: B, bins of equal width.
         ignore_index: the value of void pixels in ``target``.
 
     Raises:
-        ValueError: if shapes differ, or a probability is not in 0 to 1 (void pixels excepted).
+        ValueError: if shapes differ, or a confidence is not in 0 to 1 (void pixels excepted).
 
     Example:
-        >>> probabilities = np.array([[[0.9, 0.6]], [[0.1, 0.4]]])
-        >>> counts = calibration_counts(probabilities, np.array([[0, 1]], np.uint8), num_bins=2)
+        >>> confidence, pred, target = np.array([[0.9, 0.6]]), np.array([[0, 0]]), np.array([[0, 1]])
+        >>> counts = calibration_counts(confidence, pred, target, num_bins=2)
         >>> counts.pixels.tolist(), counts.right.tolist(), round(calibration_scores(counts).ece, 2)
         ([0, 2], [0, 1], 0.25)
     """
     check_at_least("num_bins", num_bins, 1)
-    if probabilities.ndim != 3 or probabilities.shape[1:] != target.shape:
-        raise ValueError(expected("probabilities", f"(C, H, W), H and W as in {target.shape}", probabilities.shape))
+    if not confidence.shape == pred.shape == target.shape:
+        raise ValueError(
+            expected("confidence and pred", f"of the shape {target.shape}", f"{confidence.shape} and {pred.shape}")
+        )
     labelled = target != ignore_index
-    confidence = probabilities.max(axis=0)[labelled].astype(np.float64)
-    right = probabilities.argmax(axis=0)[labelled] == target[labelled]
-    if len(confidence) and not (confidence.min() >= 0 and confidence.max() <= 1 + 1e-6):  # NaN fails too
-        raise ValueError(expected("probabilities", "0 to 1", f"{confidence.min()} to {confidence.max()}"))
-    bins = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
+    sure, right = confidence[labelled].astype(np.float64), (pred == target)[labelled]
+    if len(sure) and not (sure.min() >= 0 and sure.max() <= 1 + _ROUNDING):  # NaN fails too
+        raise ValueError(expected("confidence", "0 to 1", f"{sure.min()} to {sure.max()}"))
+    bins = np.clip(np.ceil(sure * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
     return CalibrationCounts(
         np.bincount(bins, minlength=num_bins).astype(np.int64),
         np.bincount(bins[right], minlength=num_bins).astype(np.int64),
-        np.bincount(bins, weights=confidence, minlength=num_bins).astype(np.float64),
+        np.bincount(bins, weights=sure, minlength=num_bins).astype(np.float64),
     )
 
 

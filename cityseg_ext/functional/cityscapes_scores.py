@@ -7,6 +7,7 @@ The definitions are those of M. Cordts et al., "The Cityscapes Dataset for Seman
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +26,8 @@ _CATEGORY = np.array([LABEL_BY_ID[number].category_id for number in range(NUM_ID
 _SAME_CATEGORY = _CATEGORY[:, None] == _CATEGORY[None, :]
 
 
-class InstanceSums(NamedTuple):
+@dataclass(frozen=True)
+class InstanceSums:
     """Pixels of single objects, each object weighted by (mean size of its class) / (its own size).
 
     All are float64 (34,), by the label id of the object.
@@ -69,7 +71,7 @@ def instance_sums(pred_ids: npt.NDArray[np.uint8], instance_ids: npt.NDArray[np.
     numbers, guesses = instance_ids[objects].astype(np.int64), pred_ids[objects]
     labels = numbers // _OBJECT_BASE
     sizes = np.bincount(numbers)
-    sums = InstanceSums(*(np.zeros(NUM_IDS) for _ in InstanceSums._fields))
+    sums = [np.zeros(NUM_IDS) for _ in range(4)]
     _check_objects(np.flatnonzero(sizes))
     hits = np.bincount(numbers[guesses == labels], minlength=len(sizes))
     near = np.bincount(numbers[_SAME_CATEGORY[labels, guesses]], minlength=len(sizes))
@@ -79,7 +81,7 @@ def instance_sums(pred_ids: npt.NDArray[np.uint8], instance_ids: npt.NDArray[np.
         parts = (hits[own], sizes[own] - hits[own], near[own], sizes[own] - near[own])
         for total, pixels in zip(sums, parts, strict=True):
             total[label] = math.fsum((pixels * weights).tolist())
-    return sums
+    return InstanceSums(*sums)
 
 
 def _check_objects(numbers: npt.NDArray[np.integer]) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from dataclasses import astuple
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-Record = TypeVar("Record", bound=tuple)
+Record = TypeVar("Record")
 
 
 def add_up(records: Sequence[Record]) -> Record:
@@ -18,18 +19,21 @@ def add_up(records: Sequence[Record]) -> Record:
     Integers are added as int64. Floats are added by :func:`math.fsum`, which rounds once, after an exact sum.
 
     Args:
-        records: named tuples of arrays (one type, equal shapes), at least one.
+        records: data classes of arrays (one type, equal shapes), at least one.
 
     Returns:
         A record of the same type.
 
     Example:
-        >>> class Sums(NamedTuple):
+        >>> from dataclasses import dataclass
+        >>> @dataclass
+        ... class Sums:
         ...     value: npt.NDArray[np.float64]
         >>> add_up([Sums(np.array([1e16])), Sums(np.array([1.0])), Sums(np.array([-1e16]))])
         Sums(value=array([1.]))
     """
-    return type(records[0])(*(_add(parts) for parts in zip(*records, strict=True)))
+    values: Any = [astuple(record) for record in records]  # type: ignore[call-overload]
+    return type(records[0])(*(_add(parts) for parts in zip(*values, strict=True)))
 
 
 def _add(parts: tuple[npt.NDArray[np.generic], ...]) -> npt.NDArray[np.generic]:

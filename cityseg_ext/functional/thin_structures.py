@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -20,7 +20,8 @@ THIN_WIDTH = 0.005
 """How wide a thin structure is at most, as a share of the image diagonal: 11 px at 2048x1024."""
 
 
-class ThinCounts(NamedTuple):
+@dataclass(frozen=True)
+class ThinCounts:
     """Pixels of thin structures, int64 (K,) each, by true class; ``add_up`` adds them over images.
 
     Attributes:

@@ -1,9 +1,17 @@
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 import reference
 
-from cityseg_ext.functional.calibration import calibration_counts, calibration_scores
+from cityseg_ext.functional import calibration
+from cityseg_ext.functional.calibration import calibration_scores
 from cityseg_ext.functional.records import add_up
+
+
+def calibration_counts(probabilities, target, *options):
+    confidence, pred = probabilities.max(0), probabilities.argmax(0)
+    return calibration.calibration_counts(confidence, pred, target, *options)
 
 
 def softmax(seed, shape=(4, 9, 11)):
@@ -40,7 +48,7 @@ def test_void_does_not_count_whatever_is_there():
     probabilities, target = softmax(0)
     spoilt = np.where(target == 255, np.nan, probabilities)
     for first, second in zip(
-        calibration_counts(probabilities, target), calibration_counts(spoilt, target), strict=True
+        *(astuple(calibration_counts(values, target)) for values in (probabilities, spoilt)), strict=True
     ):
         np.testing.assert_array_equal(first, second)
     with pytest.raises(ValueError, match="at least one labelled pixel"):
@@ -50,16 +58,16 @@ def test_void_does_not_count_whatever_is_there():
 def test_the_order_of_images_does_not_matter():
     parts = [calibration_counts(*softmax(seed)) for seed in range(6)]
     forward, backward = add_up(parts), add_up(parts[::-1])
-    for first, second in zip(forward, backward, strict=True):
+    for first, second in zip(astuple(forward), astuple(backward), strict=True):
         assert first.tobytes() == second.tobytes()
     assert forward.pixels.dtype == forward.right.dtype == np.int64 and forward.confidence.dtype == np.float64
 
 
 def test_bad_input_is_refused():
     probabilities, target = softmax(0)
-    with pytest.raises(ValueError, match="`probabilities` to be 0 to 1"):
+    with pytest.raises(ValueError, match="`confidence` to be 0 to 1"):
         calibration_counts(5 * probabilities, target)
-    with pytest.raises(ValueError, match=r"\(C, H, W\)"):
+    with pytest.raises(ValueError, match=r"of the shape \(9, 11\), but got \(8, 11\)"):
         calibration_counts(probabilities[:, 1:], target)
     with pytest.raises(ValueError, match="`num_bins` to be at least 1"):
         calibration_counts(probabilities, target, 0)

@@ -1,4 +1,4 @@
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -6,7 +6,8 @@ import pytest
 from cityseg_ext.functional.records import add_up
 
 
-class Pair(NamedTuple):
+@dataclass
+class Pair:
     pixels: np.ndarray
     weight: np.ndarray
 
