@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cityseg_ext.checks import expected
-from cityseg_ext.functional.confusion import ratio
+from cityseg_ext.functional.confusion import joint_histogram, ratio
 from cityseg_ext.labels import IGNORE_INDEX
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -142,17 +142,19 @@ def boundary_counts(
     void = target == ignore_index
     true, guess = table[target], table[pred]
     true[void] = guess[void] = _VOID
-    in_band = [np.where(_near_others(_with_ring(labels), band)[1:-1, 1:-1], labels, _VOID) for labels in (true, guess)]
-    contours = [np.where(_near_others(labels, 1), labels, _VOID).astype(np.uint8) for labels in (true, guess)]
-    both = np.where(in_band[0] == in_band[1], in_band[0], _VOID)
+    # A product with a bool keeps a label or makes it void.
+    bands = [labels * _near_others(_with_ring(labels), band)[1:-1, 1:-1] for labels in (true, guess)]
+    contours = [labels * _near_others(labels, 1) for labels in (true, guess)]
+    own = slice(1, num_classes + 1)
+    in_band, on_contour = joint_histogram(bands[1], bands[0]), joint_histogram(contours[1], contours[0])
     return BoundaryCounts(
-        _by_class(both, num_classes),
-        _by_class(in_band[0], num_classes),
-        _by_class(in_band[1], num_classes),
-        _by_class(contours[0], num_classes),
-        _met(contours[0], contours[1], reach, num_classes),
-        _by_class(contours[1], num_classes),
-        _met(contours[1], contours[0], reach, num_classes),
+        band_both=np.diag(in_band)[own].copy(),
+        band_true=in_band.sum(axis=1)[own],
+        band_pred=in_band.sum(axis=0)[own],
+        contour_true=on_contour.sum(axis=1)[own],
+        contour_true_met=_met(contours[0], contours[1], reach)[own],
+        contour_pred=on_contour.sum(axis=0)[own],
+        contour_pred_met=_met(contours[1], contours[0], reach)[own],
     )
 
 
@@ -200,14 +202,10 @@ def _with_ring(labels: UInt8Array) -> UInt8Array:
     return ring.astype(np.uint8, copy=False)
 
 
-def _by_class(labels: UInt8Array, num_classes: int) -> Counts:
-    return np.bincount(labels.ravel(), minlength=256)[1 : num_classes + 1].astype(np.int64)
-
-
-def _met(contour: UInt8Array, other: UInt8Array, reach: int, num_classes: int) -> Counts:
-    """How many contour pixels of each class have one of the other contour within reach."""
+def _met(contour: UInt8Array, other: UInt8Array, reach: int) -> Counts:
+    """How many contour pixels of each label have one of the other contour within reach, int64 (256,)."""
     padded = cv2.copyMakeBorder(other, reach, reach, reach, reach, cv2.BORDER_CONSTANT, value=_VOID)
-    rows, columns = np.nonzero((contour != _VOID) & (contour != _OTHER))
+    rows, columns = np.divmod(np.flatnonzero(contour), contour.shape[1])
     labels = contour[rows, columns]
     places = (rows + reach) * padded.shape[1] + columns + reach
     flat, met = padded.ravel(), np.zeros(256, np.int64)
@@ -217,7 +215,7 @@ def _met(contour: UInt8Array, other: UInt8Array, reach: int, num_classes: int) -
         labels, places = labels[~found], places[~found]
         if not len(labels):
             break
-    return met[1 : num_classes + 1]
+    return met
 
 
 @lru_cache(maxsize=8)
