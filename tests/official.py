@@ -1,4 +1,4 @@
-"""The official evaluation script, where it is installed (``pip install --no-deps cityscapesScripts pyquaternion``)."""
+"""The official evaluation script, where it is installed: ``pip install --no-deps cityscapesScripts pyquaternion``."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ def official():
     if not hasattr(np, "in1d"):
         np.in1d = np.isin  # removed in NumPy 2.4; the script still calls it
     name = "cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling"
-    return pytest.importorskip(name, reason="the official script is not installed: see the extra `oracle`")
+    return pytest.importorskip(name, reason="cityscapesScripts is not installed")
 
 
 def official_scores(predictions, truths, instances=True):

@@ -60,7 +60,8 @@ def main() -> None:
 
     def progress(done: int, total: int) -> None:
         bar.update(task, completed=done, total=total)
-        bar.start()  # not before: workers are forked first, and a bar has a thread
+        if bar.console.is_terminal:
+            bar.start()  # not before: workers are forked first, and a bar has a thread
 
     files = dict(csv=args.csv, json=args.json, per_image=args.per_image)
     check_reports(**files)

@@ -31,8 +31,8 @@ def class_rows(counts: ImageCounts, taxonomy: Taxonomy) -> dict[str, Row]:
     """Every score of every class; NaN where it is absent or not defined."""
     scores = segmentation_scores(restrict_counts(counts.confusion, taxonomy.index_to_id))
     official = cityscapes_scores(counts.confusion, counts.instances, taxonomy)
-    columns = {"IoU": scores.iou, "Dice": scores.dice, "recall": scores.acc, "precision": scores.precision}
-    columns["iIoU"] = np.array(list(official.iiou.values()))
+    columns = {"IoU": scores.iou, "iIoU": np.array(list(official.iiou.values())), "Dice": scores.dice}
+    columns |= {"recall": scores.acc, "precision": scores.precision}
     if counts.boundary is not None and len(counts.boundary.band_both) == taxonomy.num_classes:
         borders = boundary_scores(counts.boundary)
         columns |= {"BoundaryIoU": borders.iou, "BoundaryF": borders.f, "ThinRecall": thin_recall(counts.thin)}

@@ -12,6 +12,7 @@ from cityseg_ext.labels import IGNORE_INDEX, Taxonomy
 from cityseg_ext.transforms.image_file import decode_image, read_image_bytes, take_half
 
 _COLOR_CURE = "If it is a colour mask, set source='color'."
+_PNG_END = b"IEND"  # the name of the last chunk, before its checksum
 _WIDE_MODES = ("I", "I;16", "I;16B", "I;16L")
 
 
@@ -77,7 +78,7 @@ def read_ids(path: str, cure: str = _COLOR_CURE, backend_args: dict | None = Non
         ValueError: if it cannot be read, or is no map of ids.
     """
     data, image = read_image_bytes(path, "label", backend_args)
-    if image.mode == "L":
+    if image.mode == "L" and data[-8:-4] == _PNG_END:  # of a PNG cut short OpenCV would complain on its own
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)  # in two thirds of Pillow's time
         if pixels is not None and pixels.dtype == np.uint8 and pixels.shape == (image.height, image.width):
             return pixels
