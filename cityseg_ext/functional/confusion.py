@@ -117,7 +117,8 @@ def rename_counts(counts: Counts, rows: npt.ArrayLike, columns: npt.ArrayLike, s
         [[6, 4], [0, 0]]
     """
     renamed = np.zeros((size, size), np.int64)
-    np.add.at(renamed, (np.asarray(rows)[:, None], np.asarray(columns)[None, :]), counts)
+    row, column = np.nonzero(counts)  # most pairs never occur
+    np.add.at(renamed, (np.asarray(rows)[row], np.asarray(columns)[column]), counts[row, column])
     return renamed
 
 
