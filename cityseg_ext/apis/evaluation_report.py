@@ -32,7 +32,7 @@ def class_rows(counts: ImageCounts, taxonomy: Taxonomy) -> dict[str, Row]:
     scores = segmentation_scores(restrict_counts(counts.confusion, taxonomy.index_to_id))
     official = cityscapes_scores(counts.confusion, counts.instances, taxonomy)
     columns = {"IoU": scores.iou, "iIoU": np.array(list(official.iiou.values())), "Dice": scores.dice}
-    columns |= {"recall": scores.acc, "precision": scores.precision}
+    columns |= {"Recall": scores.acc, "Precision": scores.precision}
     if counts.boundary is not None and len(counts.boundary.band_both) == taxonomy.num_classes:
         borders = boundary_scores(counts.boundary)
         columns |= {"BoundaryIoU": borders.iou, "BoundaryF": borders.f, "ThinRecall": thin_recall(counts.thin)}
