@@ -20,6 +20,7 @@ Example:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -113,6 +114,29 @@ LABEL_SUFFIXES = {
 }
 """The kinds of label files, and how the official names of each end."""
 
+INSTANCE_SUFFIX = "_gtFine_instanceIds.png"
+"""How the official names of instance files end: 16 bit, ``1000 * id + number`` for single objects, else the id."""
+
+FRAME_NAME = re.compile(r"(.+?_\d{6}_\d{6})(?:[_.].*)?")
+"""File names of the convention ``<city>_<sequence>_<frame>_<anything>``; the group tells one image from another."""
+
+MEAN_INSTANCE_PIXELS: dict[str, float] = {
+    "bicycle": 4672.3249222261,
+    "caravan": 36771.8241758242,
+    "motorcycle": 6298.7200839748,
+    "rider": 3930.4788056518,
+    "bus": 35732.1511111111,
+    "train": 67583.7075812274,
+    "car": 12794.0202738185,
+    "person": 3462.4756337644,
+    "truck": 27855.1264367816,
+    "trailer": 16926.9763313609,
+}
+"""Mean size of an object in pixels, which instance-weighted scores (iIoU) weigh objects by.
+
+Source: ``avgClassSize`` in ``evalPixelLevelSemanticLabeling.py`` of cityscapesScripts 2.3.0.
+"""
+
 COLOR_ALIASES: dict[Color, str] = {
     (0, 130, 180): "sky",  # a widely copied table has this instead of the official (70, 130, 180)
 }
@@ -190,6 +214,12 @@ CITYSCAPES_29 = _taxonomy("cityscapes29", tuple(label for label in LABELS if lab
 """The 29 labels with ids 5 to 33, those with a colour other than void's black; the class index is ``id - 5``.
 
 From label ids all 29 are told apart. From colours 28 are: ``polegroup`` reads as ``pole``.
+"""
+
+CITYSCAPES_IDS = _taxonomy("cityscapes_ids", tuple(label for label in LABELS if label.id >= 0))
+"""All 34 labels that can be drawn, void ones included, under their official ids: what the official evaluation counts.
+
+No model is trained with these, so configs cannot name it. From colours, labels that share one read as one of them.
 """
 
 TAXONOMIES: dict[str, Taxonomy] = {taxonomy.name: taxonomy for taxonomy in (CITYSCAPES_19, CITYSCAPES_29)}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -39,6 +41,30 @@ def confusion_counts(
         >>> confusion_counts(pred, target, num_classes=2).tolist()
         [[1, 1], [0, 0]]
     """
+    counts = joint_histogram(pred, target)
+    counts[ignore_index] = 0
+    _check_range("target", counts.sum(axis=1), num_classes, f"or {ignore_index} for void")
+    _check_range("pred", counts.sum(axis=0), num_classes)
+    return counts[:num_classes, :num_classes].copy()
+
+
+def joint_histogram(pred: UInt8Array, target: UInt8Array) -> Counts:
+    """Count the pixels of every pair of values, whatever they mean.
+
+    Args:
+        pred: uint8 (H, W).
+        target: uint8 (H, W).
+
+    Returns:
+        int64 (256, 256); row: value in ``target``, column: value in ``pred``.
+
+    Raises:
+        ValueError: if shapes differ or types are not uint8.
+
+    Example:
+        >>> joint_histogram(np.array([[0, 1, 1]], np.uint8), np.array([[7, 7, 255]], np.uint8))[7, :2].tolist()
+        [1, 1]
+    """
     if pred.shape != target.shape:
         raise ValueError(expected("pred", f"of the target's shape {target.shape}", pred.shape))
     if pred.dtype != np.uint8 or target.dtype != np.uint8:
@@ -49,10 +75,51 @@ def confusion_counts(
         pair = [truth[start : start + _CHUNK], guess[start : start + _CHUNK]]
         # All 256 x 256 pairs cost no more than K x K, and whatever is out of range is seen instead of dropped.
         counts += cv2.calcHist(pair, [0, 1], None, [256, 256], [0, 256, 0, 256]).astype(np.int64)
-    counts[ignore_index] = 0
-    _check_range("target", counts.sum(axis=1), num_classes, f"or {ignore_index} for void")
-    _check_range("pred", counts.sum(axis=0), num_classes)
-    return counts[:num_classes, :num_classes].copy()
+    return counts
+
+
+def restrict_counts(counts: Counts, members: Sequence[int]) -> Counts:
+    """Counts of some of the classes: pixels of other true classes are void, predictions of other classes misses.
+
+    So a model of 29 classes is scored on 19: what it calls a tunnel is a miss of whatever is there, as in the official
+    evaluation, and no pixel is removed because of what was predicted.
+
+    Args:
+        counts: int64 (K, K); row: true class, column: predicted class.
+        members: the classes wanted, in the order wanted.
+
+    Returns:
+        int64 (M, M + 1); the last column holds the predictions of classes that are no members.
+
+    Example:
+        >>> restrict_counts(np.array([[5, 1, 2], [0, 3, 0], [9, 9, 9]]), [1, 0]).tolist()
+        [[3, 0, 0], [1, 5, 2]]
+    """
+    rows = counts[list(members)]
+    inside = rows[:, list(members)]
+    return np.column_stack([inside, rows.sum(axis=1) - inside.sum(axis=1)])
+
+
+def rename_counts(counts: Counts, rows: npt.ArrayLike, columns: npt.ArrayLike, size: int) -> Counts:
+    """Counts under other numbers: the same as translating every pixel first, at no cost.
+
+    Args:
+        counts: int64 (K, L).
+        rows: (K,) new number of each row, below ``size``; rows of the same number are added.
+        columns: (L,) new number of each column.
+        size: of the result.
+
+    Returns:
+        int64 (size, size).
+
+    Example:
+        >>> rename_counts(np.array([[1, 2], [3, 4]]), [0, 0], [1, 0], 2).tolist()
+        [[6, 4], [0, 0]]
+    """
+    renamed = np.zeros((size, size), np.int64)
+    row, column = np.nonzero(counts)  # most pairs never occur
+    np.add.at(renamed, (np.asarray(rows)[row], np.asarray(columns)[column]), counts[row, column])
+    return renamed
 
 
 def _check_range(name: str, histogram: Counts, num_classes: int, extra: str = "") -> None:
@@ -73,13 +140,15 @@ class SegmentationScores:
     Attributes:
         iou: (K,) intersection over union, TP / (TP + FP + FN).
         dice: (K,) Dice coefficient = F1, 2 TP / (2 TP + FP + FN).
-        acc: (K,) share of a class's true pixels that are found, TP / (TP + FN).
+        acc: (K,) share of a class's true pixels that are found (recall), TP / (TP + FN).
+        precision: (K,) share of the pixels predicted as a class that are it, TP / (TP + FP); NaN where none is.
         overall_acc: share of all labelled pixels that are right.
     """
 
     iou: npt.NDArray[np.float64]
     dice: npt.NDArray[np.float64]
     acc: npt.NDArray[np.float64]
+    precision: npt.NDArray[np.float64]
     overall_acc: float
 
     @property
@@ -92,7 +161,8 @@ def segmentation_scores(counts: Counts) -> SegmentationScores:
     """Scores of a confusion matrix.
 
     Args:
-        counts: int64 (K, K); row: true class, column: predicted class.
+        counts: int64 (K, K); row: true class, column: predicted class. Further columns hold predictions that are none
+            of the K classes (see :func:`restrict_counts`): misses of the true class, and of no other concern.
 
     Raises:
         ValueError: if no pixel was counted: there is nothing to score.
@@ -105,19 +175,27 @@ def segmentation_scores(counts: Counts) -> SegmentationScores:
     total = int(counts.sum())
     if total == 0:
         raise ValueError("Expected at least one labelled pixel to score, but every pixel is void or there is no image.")
-    hit, true, guessed = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    hit, true, guessed = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)[: len(counts)]
     return SegmentationScores(
-        iou=_ratio(hit, true + guessed - hit),
-        dice=_ratio(2 * hit, true + guessed),
-        acc=_ratio(hit, true),
+        iou=ratio(hit, true + guessed - hit),
+        dice=ratio(2 * hit, true + guessed),
+        acc=ratio(hit, true),
+        precision=ratio(hit, guessed),
         overall_acc=int(hit.sum()) / total,
     )
 
 
 def mean_present(values: npt.NDArray[np.float64]) -> float:
-    """Mean over the classes that are not absent (NaN)."""
-    return float(np.mean(values[~np.isnan(values)]))
+    """Mean over the classes that are not absent (NaN); NaN if all are."""
+    present = values[~np.isnan(values)]
+    return float(np.mean(present)) if len(present) else float("nan")
 
 
-def _ratio(numerator: Counts, denominator: Counts) -> npt.NDArray[np.float64]:
+def ratio(numerator: npt.NDArray[Any], denominator: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Quotients, (K,); NaN where the denominator is 0.
+
+    Example:
+        >>> ratio(np.array([1, 0]), np.array([2, 0])).tolist()
+        [0.5, nan]
+    """
     return np.divide(numerator, denominator, out=np.full(len(numerator), np.nan), where=denominator > 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -10,6 +11,8 @@ from cityseg_ext.functional.color_mask import DecodedMask, decode_color_mask, de
 from cityseg_ext.labels import IGNORE_INDEX, Taxonomy
 from cityseg_ext.transforms.image_file import decode_image, read_image_bytes, take_half
 
+_COLOR_CURE = "If it is a colour mask, set source='color'."
+_PNG_END = b"IEND"  # the name of the last chunk, before its checksum
 _WIDE_MODES = ("I", "I;16", "I;16B", "I;16L")
 
 
@@ -59,6 +62,29 @@ def read_label(
     return decode_label_ids(pixels, id_to_index)
 
 
+def read_ids(path: str, cure: str = _COLOR_CURE, backend_args: dict | None = None) -> np.ndarray:
+    """Read an id file as it is, whatever the ids mean.
+
+    Args:
+        path: the file.
+        cure: the advice where it is no map of ids.
+        backend_args: arguments of mmengine's file backend.
+
+    Returns:
+        Integers (H, W): uint8 from 8-bit files, else int64.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be read, or is no map of ids.
+    """
+    data, image = read_image_bytes(path, "label", backend_args)
+    if image.mode == "L" and data[-8:-4] == _PNG_END:  # of a PNG cut short OpenCV would complain on its own
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)  # in two thirds of Pillow's time
+        if pixels is not None and pixels.dtype == np.uint8 and pixels.shape == (image.height, image.width):
+            return pixels
+    return _pixels_as_ids(path, image, cure)
+
+
 def unknown_problem(path: str, decoded: DecodedMask, source: str, taxonomy: Taxonomy, cure: str | None = None) -> str:
     """The sentence about colours or ids of a file that are in no table; ``cure`` replaces the usual advice."""
     kind = "colours (RGB)" if source == "color" else "ids"
@@ -90,7 +116,7 @@ def _pixels_as_color(path: str, image: Image.Image) -> np.ndarray:
     )
 
 
-def _pixels_as_ids(path: str, image: Image.Image) -> np.ndarray:
+def _pixels_as_ids(path: str, image: Image.Image, cure: str = _COLOR_CURE) -> np.ndarray:
     """Integers (H, W)."""
     pixels = decode_image(path, image, "label")
     if image.mode == "1":
@@ -106,7 +132,7 @@ def _pixels_as_ids(path: str, image: Image.Image) -> np.ndarray:
             path,
             "a map of ids (grey, palette, or RGB with three equal channels)",
             f"an image of mode {image.mode} with differing channels" if pixels.ndim == 3 else f"mode {image.mode}",
-            "If it is a colour mask, set source='color'.",
+            cure,
         )
     )
 

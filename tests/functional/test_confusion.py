@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 import reference
 
-from cityseg_ext.functional.confusion import confusion_counts, mean_present, segmentation_scores
+from cityseg_ext.functional.confusion import (
+    confusion_counts,
+    joint_histogram,
+    mean_present,
+    rename_counts,
+    restrict_counts,
+    segmentation_scores,
+)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (9, 7), (41, 64)])
@@ -71,3 +78,31 @@ def test_a_class_that_is_only_predicted_scores_0_and_counts():
 def test_nothing_to_score_is_an_error():
     with pytest.raises(ValueError, match="at least one labelled pixel"):
         segmentation_scores(np.zeros((3, 3), np.int64))
+
+
+def test_renamed_counts_are_those_of_renamed_pixels():
+    rng = np.random.default_rng(0)
+    pred, target = (rng.integers(0, 256, (40, 50)).astype(np.uint8) for _ in range(2))
+    rows, columns = (rng.integers(0, 34, 256).astype(np.uint8) for _ in range(2))
+    renamed = rename_counts(joint_histogram(pred, target), rows, columns, 34)
+    np.testing.assert_array_equal(renamed, confusion_counts(columns[pred], rows[target], 34))
+
+
+def test_classes_that_are_left_out_are_void_in_the_truth_and_misses_in_the_prediction():
+    rng = np.random.default_rng(1)
+    pred, target = (rng.integers(0, 6, (20, 30)).astype(np.uint8) for _ in range(2))
+    members = [4, 0, 2]
+    scores = segmentation_scores(restrict_counts(confusion_counts(pred, target, 6), members))
+    void = np.where(np.isin(target, members), target, 255)
+    for place, index in enumerate(members):
+        assert scores.iou[place] == reference.iou(pred, void, index)
+        assert scores.dice[place] == reference.dice(pred, void, index)
+        assert scores.precision[place] == (target == index)[(pred == index) & (void != 255)].mean()
+        assert scores.acc[place] == (pred == index)[target == index].mean()
+    assert scores.overall_acc == (pred == target)[void != 255].mean()
+
+
+def test_precision_and_means_of_what_is_absent():
+    scores = segmentation_scores(np.array([[0, 4], [0, 0]]))
+    assert np.isnan(scores.precision[0]) and scores.precision[1] == 0
+    assert np.isnan(mean_present(np.array([np.nan, np.nan])))

@@ -3,24 +3,34 @@
 import os
 import pickle
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.dataset import DefaultSampler
 
-NUM_CLASSES = 4
+from cityseg_ext.labels import INSTANCE_SUFFIX, LABEL_BY_NAME, LABEL_SUFFIXES
+
+CLASSES = ["road", "pole", "sky", "car"]
+NUM_CLASSES = len(CLASSES)
 
 
 def images(count):
     generator = torch.Generator().manual_seed(0)
+    ids = [LABEL_BY_NAME[name].id for name in CLASSES]
     for index in range(count):
         shape = (5 + index, 8 - index % 3)
         logits = torch.randn(NUM_CLASSES, *shape, generator=generator)
         target = torch.randint(0, NUM_CLASSES, shape, generator=generator)
         target[0] = 255
+        label = f"{index}{LABEL_SUFFIXES['label_ids']}"
+        objects = torch.tensor(ids)[target.clamp(max=NUM_CLASSES - 1)] * (1 + 999 * (target == 3)) + target % 3
+        cv2.imwrite(f"{index}{INSTANCE_SUFFIX}", objects.numpy().astype(np.uint16))
         yield dict(
             img_path=f"{index}.png",
+            seg_map_path=label,
             seg_logits=dict(data=logits),
             pred_sem_seg=dict(data=logits.argmax(0, keepdim=True)),
             gt_sem_seg=dict(data=target[None]),
@@ -39,15 +49,16 @@ def evaluate(rank, world_size, count, folder):
 
     init_default_scope("mmseg")
     dice = METRICS.build(dict(type="DiceMetric", table=False))
-    dice.dataset_meta = dict(classes=["a", "b", "c", "d"])
+    street = METRICS.build(dict(type="StreetSceneMetric"))
+    street.dataset_meta = dice.dataset_meta = dict(classes=CLASSES)
     loss = METRICS.build(dict(type="ValidationLoss"))
     losses = dict(type="FocalDiceLoss"), dict(type="CrossEntropyLoss", avg_non_ignore=True)
     loss.bind([MODELS.build(config) for config in losses])
     samples = list(images(count))
     for index in DefaultSampler(samples, shuffle=False):  # pads the last round by repeating samples
-        for metric in (dice, loss):
+        for metric in (dice, loss, street):
             metric.process(None, [samples[index]])
-    result = dice.evaluate(count) | loss.evaluate(count)
+    result = dice.evaluate(count) | loss.evaluate(count) | street.evaluate(count)
     with open(f"{world_size}-{rank}.pkl", "wb") as file:
         pickle.dump(result, file)
     if world_size > 1:
@@ -67,5 +78,5 @@ def test_ranks_do_not_matter(count, tmp_path):
             mp.start_processes(evaluate, (world_size, count, tmp_path), nprocs=world_size, start_method="spawn")
         for rank in range(world_size):
             results.append(pickle.loads((tmp_path / f"{world_size}-{rank}.pkl").read_bytes()))
-    assert {"mDice", "mIoU", "val/loss", "val/dice"} <= set(results[0])
+    assert {"mDice", "mIoU", "val/loss", "val/dice", "ECE", "mBoundaryF", "official/miIoU"} <= set(results[0])
     assert all(result == results[0] for result in results)
