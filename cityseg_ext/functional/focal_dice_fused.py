@@ -4,14 +4,14 @@ The logits are walked once forward and once backward in blocks of pixels that st
 of a block is computed again in the backward pass instead of being kept. Blocks are shared out among Python threads,
 and their sums are added in a fixed order: results do not depend on the number of threads.
 
-For one pixel with true class :math:`t`, pixel weight :math:`m`, focal weight :math:`w`, :math:`z = \log p_t` and
+For one pixel with true class :math:`t`, pixel weight :math:`m`, class weight :math:`w`, :math:`z = \log p_t` and
 :math:`u = 1 - p_t`, let :math:`F, O_c, P_c` be the gradients of the loss by the sums ``focal``, ``overlap`` and
-``predicted``. The pixel adds :math:`-w u^\gamma z` to ``focal``, :math:`m p_t` to ``overlap[t]`` and :math:`m p_c` to
+``predicted``. The pixel adds :math:`-m w u^\gamma z` to ``focal``, :math:`m p_t` to ``overlap[t]`` and :math:`m p_c` to
 ``predicted[c]``. With :math:`\partial z / \partial x_c = [c = t] - p_c` the gradient by its logits is
 
 .. math::
-    \frac{\partial L}{\partial x_c} = a\,([c = t] - p_c) + m\,p_c\,(P_c - \textstyle\sum_k P_k p_k), \qquad
-    a = -F\,w\,u^{\gamma - 1}(u - \gamma\,p_t\,z) + O_t\,m\,p_t .
+    \frac{\partial L}{\partial x_c} = m\,(a\,[c = t] + p_c\,(P_c - \textstyle\sum_k P_k p_k - a)), \qquad
+    a = O_t\,p_t + F\,w\,u^{\gamma - 1}(\gamma\,p_t\,z - u) .
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from cityseg_ext.functional.focal_dice_plain import FocalDiceSums, check_labels, plain_focal_dice_sums
+from cityseg_ext.functional.focal_dice_plain import check_labels, plain_focal_dice_sums
 from cityseg_ext.functional.logit_blocks import LogitBlocks, blocks_of
 
 LN2 = math.log(2)
@@ -34,8 +34,9 @@ LN2 = math.log(2)
 class FusedFocalDiceSums(torch.autograd.Function):
     """``FusedFocalDiceSums.apply(logits, target, class_weight, pixel_weight, gamma, ignore_index, align_corners)``.
 
-    Arguments and results are those of :func:`~cityseg_ext.functional.focal_dice.focal_dice_sums`; inputs are checked
-    there. Second derivatives are taken of the plain version.
+    Arguments and results are those of :func:`~cityseg_ext.functional.focal_dice.focal_dice_sums`; shapes are checked
+    there. Kept for the backward pass is one number a pixel, the logarithm of the softmax' denominator. Second
+    derivatives are those of the plain version.
     """
 
     @staticmethod
@@ -48,51 +49,84 @@ class FusedFocalDiceSums(torch.autograd.Function):
         gamma: float,
         ignore_index: int,
         align_corners: bool | None,
-    ) -> FocalDiceSums:
-        ctx.save_for_backward(logits, target, class_weight, pixel_weight)
-        ctx.options = gamma, ignore_index, align_corners
+    ) -> tuple[Tensor, ...]:
         blocks = blocks_of(logits, target.shape[1:], align_corners)
-        pixels = _Pixels(target, class_weight, pixel_weight, gamma, ignore_index, blocks)
+        pixels = _Pixels(target, class_weight, pixel_weight, ignore_index, blocks)
+        shift = logits.new_empty(target.shape if ctx.needs_input_grad[0] else 0, dtype=blocks.dtype)
+        shifts = shift.flatten(1) if ctx.needs_input_grad[0] else None
         focal = logits.new_zeros(len(blocks), dtype=torch.float64)
-        overlap, predicted, actual = logits.new_zeros(3, len(blocks), logits.shape[1], dtype=torch.float64)
+        overlap, predicted, actual = logits.new_zeros(3, len(blocks), blocks.classes, dtype=torch.float64)
+        rows = list(zip(focal, overlap, predicted, actual, strict=True))
+        not_finite: list[int] = []  # blocks with such logits at void pixels
 
         def work(index: int, buffer: Tensor) -> None:
-            block = pixels.read(index, buffer)
-            focal[index] = block.focal(gamma).sum(dtype=torch.float64)
-            overlap[index].scatter_add_(0, block.label, (block.prob_true * block.mask).double())
-            actual[index].scatter_add_(0, block.label, block.mask.double())
-            predicted[index] = torch.mv(block.exp, block.mask / block.total)
+            place = blocks.place(index)
+            label, void, at_true = pixels.labels(place)
+            pixels.check(label)
+            exp, total, minus_top, log_prob = _softmax(blocks.load(index, buffer), at_true, buffer)
+            if not math.isfinite(total.sum()):
+                not_finite.append(index)
+                exp, total, minus_top, log_prob = _softmax(
+                    blocks.load(index, buffer).masked_fill(void, 0), at_true, buffer
+                )
+            mask = pixels.mask(place, void)
+            log_total = total.log2()
+            log_prob.sub_(log_total).clamp_(max=0)  # rounding could leave it just above
+            prob = log_prob.exp2()
+            if shifts is not None:
+                torch.where(void, pixels.never, minus_top.sub_(log_total), out=shifts[place])
+            value = pixels.weigh(mask, label).mul_(log_prob) if class_weight is not None else mask * log_prob
+            if gamma > 0:
+                value *= _miss(prob).pow_(gamma)
+            by_block = rows[index]
+            by_block[0].add_(value.sum(dtype=torch.float64), alpha=-LN2)
+            by_block[1].scatter_add_(0, label, prob.mul_(mask).double())
+            by_block[2].copy_(torch.mv(exp, mask / total))
+            by_block[3].scatter_add_(0, label, mask.double())
 
         _walk(blocks, work, buffers=1)
+        ctx.save_for_backward(logits, target, class_weight, pixel_weight, shift)
+        ctx.options, ctx.not_finite = (gamma, ignore_index, align_corners), frozenset(not_finite)
         focal, overlap, predicted, actual = (
-            part.unflatten(0, (blocks.batch, -1)).sum(1).to(blocks.dtype)
+            part.unflatten(0, (blocks.batch, blocks.blocks_an_image)).sum(1).to(blocks.dtype)
             for part in (focal, overlap, predicted, actual)
         )
         norm = (actual if class_weight is None else actual * class_weight.to(actual)).sum(1)
         ctx.mark_non_differentiable(norm, actual)
-        return FocalDiceSums(focal, norm, overlap, predicted, actual)
+        return focal, norm, overlap, predicted, actual
 
     @staticmethod
     def backward(ctx: Any, by_focal: Tensor, _: Tensor, by_overlap: Tensor, by_predicted: Tensor, __: Tensor) -> Any:
-        logits, target, class_weight, pixel_weight = ctx.saved_tensors
-        gamma, ignore_index, align_corners = ctx.options
         if torch.is_grad_enabled():  # create_graph=True: this gradient will be differentiated
             return _plain_gradient(ctx, by_focal, by_overlap, by_predicted), *[None] * 6
+        logits, target, class_weight, pixel_weight, shift = ctx.saved_tensors
+        gamma, ignore_index, align_corners = ctx.options
         blocks = blocks_of(logits, target.shape[1:], align_corners)
-        pixels = _Pixels(target, class_weight, pixel_weight, gamma, ignore_index, blocks)
+        pixels = _Pixels(target, class_weight, pixel_weight, ignore_index, blocks)
+        shifts = shift.flatten(1)
         blocks.start_gradient()
+        by_image = list(zip(by_focal, by_overlap, by_predicted, by_predicted.unsqueeze(2), strict=True))
 
         def work(index: int, buffer: Tensor, spare: Tensor) -> None:
-            image, _ = blocks.place(index)
-            block = pixels.read(index, buffer)
-            by_true = by_focal[image] * block.focal_slope(gamma)  # `a` of the formula
-            by_true += by_overlap[image][block.label] * block.mask * block.prob_true
-            share = block.mask / block.total
-            mean = torch.mv(block.exp.t(), by_predicted[image]).mul_(share)
-            offset = mean.add_(by_true).div_(block.total).neg_()
+            place = blocks.place(index)
+            label, void, at_true = pixels.labels(place)
+            focal, overlap, predicted, predicted_column = by_image[place[0]]
+            block = blocks.load(index, buffer)
+            if index in ctx.not_finite:
+                block = block.masked_fill(void, 0)
+            # The probabilities are 0 at void pixels, where the shift is minus infinity.
+            exponent = torch.add(shifts[place], block, alpha=1 / LN2, out=buffer[: block.numel()].view_as(block))
+            log_prob = exponent.view(-1).index_select(0, at_true).clamp_(-1e4, 0)
+            probs = exponent.exp2_()
+            prob = log_prob.exp2()
+            by_true = overlap.index_select(0, label).mul_(prob)
+            slope = _slope(log_prob, prob, gamma)
+            by_true += (slope if class_weight is None else pixels.weigh(slope, label)).mul_(focal)  # `a` of the formula
             out = blocks.gradient_block(index, spare)
-            torch.addcmul(offset, by_predicted[image][:, None], share, out=out).mul_(block.exp)
-            out.scatter_add_(0, block.label[None], by_true[None])
+            torch.sub(predicted_column, torch.mv(probs.t(), predicted).add_(by_true), out=out).mul_(probs)
+            out.scatter_add_(0, label[None], torch.where(void, 0.0, by_true)[None])
+            if pixel_weight is not None:
+                out.mul_(pixels.mask(place, void))
             blocks.store_gradient(index, out)
 
         _walk(blocks, work, buffers=2)
@@ -100,7 +134,7 @@ class FusedFocalDiceSums(torch.autograd.Function):
 
 
 def _plain_gradient(ctx: Any, by_focal: Tensor, by_overlap: Tensor, by_predicted: Tensor) -> Tensor:
-    logits, target, class_weight, pixel_weight = ctx.saved_tensors
+    logits, target, class_weight, pixel_weight = ctx.saved_tensors[:4]
     gamma, ignore_index, align_corners = ctx.options
     sums = plain_focal_dice_sums(
         logits,
@@ -115,79 +149,69 @@ def _plain_gradient(ctx: Any, by_focal: Tensor, by_overlap: Tensor, by_predicted
     return torch.autograd.grad(outputs, logits, (by_focal, by_overlap, by_predicted), create_graph=True)[0]
 
 
-class _Block(NamedTuple):
-    """What both passes need of P pixels; all (P,) but ``exp``."""
+def _softmax(logits: Tensor, at_true: Tensor, buffer: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """exp(x - max x), its sum over classes, -max x / log 2, and log2 exp(x - max x) of the true class.
 
-    exp: Tensor  # (C, P) exp(x - max x)
-    total: Tensor  # sum of exp over classes
-    label: Tensor  # int64, 0 where void
-    mask: Tensor  # pixel weight, 0 where void
-    weight: Tensor  # mask times class weight
-    log_prob: Tensor  # log p of the true class
-    prob_true: Tensor
+    In powers of 2: torch's exp2 takes a third of the time of its exp on CPUs that are not Intel's.
+    """
+    minus_top = logits.amax(0).mul_(-1 / LN2)
+    exp = torch.add(minus_top, logits, alpha=1 / LN2, out=buffer[: logits.numel()].view_as(logits))
+    of_true = exp.view(-1).index_select(0, at_true)
+    return exp.exp2_(), exp.sum(0), minus_top, of_true
 
-    def focal(self, gamma: float) -> Tensor:
-        value = self.weight * self.log_prob
-        return -(value if gamma == 0 else value * self.miss**gamma)
 
-    def focal_slope(self, gamma: float) -> Tensor:
-        """The derivative of :meth:`focal` by ``log_prob``."""
-        if gamma == 0:
-            return -self.weight
-        slope = self.miss - gamma * self.prob_true * self.log_prob
-        return -self.weight * self.miss ** (gamma - 1) * slope
+def _miss(prob: Tensor) -> Tensor:
+    """1 - p of the true class; the floor keeps the slope of its powers below 1 finite."""
+    return (1 - prob).clamp_min_(1e-12)
 
-    @property
-    def miss(self) -> Tensor:
-        """1 - p of the true class, as the plain version has it."""
-        return torch.expm1(self.log_prob).neg_().clamp_min_(1e-12)
+
+def _slope(log2_prob: Tensor, prob: Tensor, gamma: float) -> Tensor:
+    """The derivative of -(1 - p)**gamma log p by log p."""
+    if gamma == 0:
+        return torch.full_like(prob, -1)
+    miss = _miss(prob)
+    slope = (log2_prob * prob).mul_(gamma * LN2).sub_(miss)
+    return slope if gamma == 1 else slope.mul_(miss.pow_(gamma - 1))
 
 
 class _Pixels:
-    """Reads blocks of pixels: their labels, weights and softmax."""
+    """Labels and weights of blocks of pixels; a place is (image, slice of its flattened pixels)."""
 
     def __init__(
         self,
         target: Tensor,
         class_weight: Tensor | None,
         pixel_weight: Tensor | None,
-        gamma: float,
         ignore_index: int,
         blocks: LogitBlocks,
     ) -> None:
-        self.blocks, self.target, self.ignore_index = blocks, target, ignore_index
-        self.labels = target.flatten(1)
+        self.target, self.ignore_index, self.classes = target, ignore_index, blocks.classes
+        self.flat_target = target.flatten(1)
         self.pixel_weight = None if pixel_weight is None else pixel_weight.to(blocks.dtype).flatten(1)
         self.class_weight = None if class_weight is None else class_weight.to(target.device, blocks.dtype)
         self.index = torch.arange(blocks.pixels, device=target.device)
+        self.zero, self.one, self.never = torch.tensor([0, 1, -math.inf], dtype=blocks.dtype, device=target.device)
 
-    def read(self, index: int, buffer: Tensor) -> _Block:
-        image, part = self.blocks.place(index)
-        label = self.labels[image, part]
-        void = label == self.ignore_index
-        label = label.masked_fill(void, 0).long()
+    def labels(self, place: tuple[int, slice]) -> tuple[Tensor, Tensor, Tensor]:
+        """Labels with 0 for void; where void is; and where the true class is in a flattened (C, P) block."""
+        given = self.flat_target[place]
+        void = given == self.ignore_index
+        label = torch.where(void, 0, given).long()
+        return label, void, torch.add(self.index[: label.numel()], label, alpha=label.numel())
+
+    def check(self, label: Tensor) -> None:
         low, high = label.aminmax()
-        if low < 0 or high >= self.blocks.classes:
-            check_labels(self.target, self.blocks.classes, self.ignore_index)
-        exp, total, log_prob = self._softmax(self.blocks.load(index, buffer), label, buffer)
-        if not math.isfinite(total.sum()):  # at void pixels that is no fault: neither value nor gradient may notice
-            logits = self.blocks.load(index, buffer).masked_fill(void, 0)
-            exp, total, log_prob = self._softmax(logits, label, buffer)
-        mask = (~void).to(self.blocks.dtype)
-        if self.pixel_weight is not None:
-            mask *= self.pixel_weight[image, part]
-        weight = mask if self.class_weight is None else mask * self.class_weight[label]
-        return _Block(exp, total, label, mask, weight, log_prob, torch.exp(log_prob))
+        if low < 0 or high >= self.classes:
+            check_labels(self.target, self.classes, self.ignore_index)  # to name them all
 
-    def _softmax(self, logits: Tensor, label: Tensor, buffer: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """exp(x - max x), its sum, and log p of the true class; in powers of 2, for exp2 is 3 times faster than exp."""
-        count = label.numel()
-        top = logits.amax(0).mul_(-1 / LN2)
-        exp = torch.add(top, logits, alpha=1 / LN2, out=buffer[: logits.numel()].view_as(logits))
-        log_prob = exp.view(-1)[label * count + self.index[:count]]
-        total = exp.exp2_().sum(0)
-        # Rounding could leave it just above 0.
-        return exp, total, log_prob.sub_(total.log2()).mul_(LN2).clamp_(max=0)
+    def mask(self, place: tuple[int, slice], void: Tensor) -> Tensor:
+        """The pixel weights, 0 where void."""
+        mask = torch.where(void, self.zero, self.one)
+        return mask if self.pixel_weight is None else mask.mul_(self.pixel_weight[place])
+
+    def weigh(self, values: Tensor, label: Tensor) -> Tensor:
+        """Values times the class weight of each pixel."""
+        return self.class_weight.index_select(0, label).mul_(values)
 
 
 def _walk(blocks: LogitBlocks, work: Callable[..., None], buffers: int) -> None:

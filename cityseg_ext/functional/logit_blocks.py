@@ -186,6 +186,7 @@ class Windows:
         self.length = int((last - first).max()) + 1
         first = first.clamp(max=sources - self.length)
         self.index = first[:, None] + torch.arange(self.length, device=like.device)  # (windows, length)
+        self.flat_index = self.index.flatten()
         self.starts = first.tolist()
         self.weight = weight.transpose(0, 1).gather(1, self.index[:, :, None].expand(-1, -1, stretch)).contiguous()
 
@@ -195,7 +196,7 @@ class Windows:
 
     def widen(self, block: Tensor) -> Tensor:
         """Interpolate (..., sources) to (..., results)."""
-        windows = block.flatten(0, -2)[:, self.index].transpose(0, 1)
+        windows = block.flatten(0, -2).index_select(1, self.flat_index).unflatten(1, self.index.shape).transpose(0, 1)
         wide = torch.bmm(windows, self.weight).transpose(0, 1).flatten(1)
         return wide[:, : self.results].unflatten(0, block.shape[:-1])
 
