@@ -50,7 +50,7 @@ class FusedFocalDiceSums(torch.autograd.Function):
         ignore_index: int,
         align_corners: bool | None,
     ) -> tuple[Tensor, ...]:
-        blocks = blocks_of(logits, target.shape[1:], align_corners)
+        blocks = blocks_of(logits, target.shape, align_corners)
         pixels = _Pixels(target, class_weight, pixel_weight, ignore_index, blocks)
         shift = logits.new_empty(target.shape if ctx.needs_input_grad[0] else 0, dtype=blocks.dtype)
         shifts = shift.flatten(1) if ctx.needs_input_grad[0] else None
@@ -75,7 +75,7 @@ class FusedFocalDiceSums(torch.autograd.Function):
             prob = log_prob.exp2()
             if shifts is not None:
                 torch.where(void, pixels.never, minus_top.sub_(log_total), out=shifts[place])
-            value = pixels.weigh(mask, label).mul_(log_prob) if class_weight is not None else mask * log_prob
+            value = pixels.weigh(mask * log_prob, label)
             if gamma > 0:
                 value *= _miss(prob).pow_(gamma)
             by_block = rows[index]
@@ -101,7 +101,7 @@ class FusedFocalDiceSums(torch.autograd.Function):
             return _plain_gradient(ctx, by_focal, by_overlap, by_predicted), *[None] * 6
         logits, target, class_weight, pixel_weight, shift = ctx.saved_tensors
         gamma, ignore_index, align_corners = ctx.options
-        blocks = blocks_of(logits, target.shape[1:], align_corners)
+        blocks = blocks_of(logits, target.shape, align_corners)
         pixels = _Pixels(target, class_weight, pixel_weight, ignore_index, blocks)
         shifts = shift.flatten(1)
         blocks.start_gradient()
@@ -120,11 +120,10 @@ class FusedFocalDiceSums(torch.autograd.Function):
             probs = exponent.exp2_()
             prob = log_prob.exp2()
             by_true = overlap.index_select(0, label).mul_(prob)
-            slope = _slope(log_prob, prob, gamma)
-            by_true += (slope if class_weight is None else pixels.weigh(slope, label)).mul_(focal)  # `a` of the formula
+            by_true += pixels.weigh(_slope(log_prob, prob, gamma), label).mul_(focal)  # `a` of the formula
             out = blocks.gradient_block(index, spare)
             torch.sub(predicted_column, torch.mv(probs.t(), predicted).add_(by_true), out=out).mul_(probs)
-            out.scatter_add_(0, label[None], torch.where(void, 0.0, by_true)[None])
+            out.scatter_add_(0, label[None], torch.where(void, pixels.zero, by_true)[None])
             if pixel_weight is not None:
                 out.mul_(pixels.mask(place, void))
             blocks.store_gradient(index, out)
@@ -190,13 +189,14 @@ class _Pixels:
         self.pixel_weight = None if pixel_weight is None else pixel_weight.to(blocks.dtype).flatten(1)
         self.class_weight = None if class_weight is None else class_weight.to(target.device, blocks.dtype)
         self.index = torch.arange(blocks.pixels, device=target.device)
+        self.no_label = target.new_zeros(())
         self.zero, self.one, self.never = torch.tensor([0, 1, -math.inf], dtype=blocks.dtype, device=target.device)
 
     def labels(self, place: tuple[int, slice]) -> tuple[Tensor, Tensor, Tensor]:
         """Labels with 0 for void; where void is; and where the true class is in a flattened (C, P) block."""
         given = self.flat_target[place]
         void = given == self.ignore_index
-        label = torch.where(void, 0, given).long()
+        label = torch.where(void, self.no_label, given).long()
         return label, void, torch.add(self.index[: label.numel()], label, alpha=label.numel())
 
     def check(self, label: Tensor) -> None:
@@ -211,6 +211,8 @@ class _Pixels:
 
     def weigh(self, values: Tensor, label: Tensor) -> Tensor:
         """Values times the class weight of each pixel."""
+        if self.class_weight is None:
+            return values
         return self.class_weight.index_select(0, label).mul_(values)
 
 

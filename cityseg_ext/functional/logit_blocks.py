@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,11 +13,12 @@ CPU_BLOCK = 1 << 18  # logits: 1 MiB of float32
 COLUMNS = 128  # of the upsampled image, for one small product of matrices
 
 
-def blocks_of(logits: Tensor, size: tuple[int, int], align_corners: bool | None) -> LogitBlocks:
-    """The blocks of (N, C, H, W) logits; or, unless ``align_corners`` is None, of what they are upsampled to."""
-    if align_corners is None:
+def blocks_of(logits: Tensor, target_shape: Sequence[int], align_corners: bool | None) -> LogitBlocks:
+    """The blocks of (N, C, h, w) logits, upsampled to (N, H, W) unless they have its size."""
+    _, height, width = target_shape
+    if align_corners is None or logits.shape[2:] == (height, width):
         return FullSizeBlocks(logits)
-    return UpsampledBlocks(logits, size, align_corners)
+    return UpsampledBlocks(logits, (height, width), align_corners)
 
 
 class LogitBlocks(ABC):

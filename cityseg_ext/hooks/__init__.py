@@ -1,9 +1,17 @@
 """Registered hooks."""
 
 from .channels_last import ChannelsLastHook
+from .fused_upsampling import FusedUpsamplingHook
 from .loss_parts import LossPartsHook
 from .preflight import PreflightHook
 from .progress_bar import ProgressBarHook
 from .write_predictions import WritePredictionsHook
 
-__all__ = ["ChannelsLastHook", "LossPartsHook", "PreflightHook", "ProgressBarHook", "WritePredictionsHook"]
+__all__ = [
+    "ChannelsLastHook",
+    "FusedUpsamplingHook",
+    "LossPartsHook",
+    "PreflightHook",
+    "ProgressBarHook",
+    "WritePredictionsHook",
+]
