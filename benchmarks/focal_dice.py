@@ -104,8 +104,8 @@ def training(loss: Loss, logits: Tensor, target: Tensor) -> Callable[[], None]:
     """Forward and backward."""
 
     def work() -> None:
-        logits.grad = None
         loss(logits, target).backward()
+        logits.grad = None
 
     return work
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from cityseg_ext.functional.focal_dice_plain import check_labels, plain_focal_dice_sums
-from cityseg_ext.functional.logit_blocks import LogitBlocks, blocks_of
+from cityseg_ext.functional.logit_blocks import Buffer, LogitBlocks, blocks_of
 
 LN2 = math.log(2)
 
@@ -52,29 +52,28 @@ class FusedFocalDiceSums(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         blocks = blocks_of(logits, target.shape, align_corners)
         pixels = _Pixels(target, class_weight, pixel_weight, ignore_index, blocks)
-        shift = logits.new_empty(target.shape if ctx.needs_input_grad[0] else 0, dtype=blocks.dtype)
-        shifts = shift.flatten(1) if ctx.needs_input_grad[0] else None
+        shift = logits.new_empty(target.flatten(1).shape, dtype=blocks.dtype) if ctx.needs_input_grad[0] else None
+        shifts = None if shift is None else blocks.parts(shift)
         focal = logits.new_zeros(len(blocks), dtype=torch.float64)
         overlap, predicted, actual = logits.new_zeros(3, len(blocks), blocks.classes, dtype=torch.float64)
         rows = list(zip(focal, overlap, predicted, actual, strict=True))
         not_finite: list[int] = []  # blocks with such logits at void pixels
 
-        def work(index: int, buffer: Tensor) -> None:
-            place = blocks.place(index)
-            label, void, at_true = pixels.labels(place)
+        def work(index: int, buffer: Buffer) -> None:
+            label, void, at_true = pixels.labels(index)
             pixels.check(label)
             exp, total, minus_top, log_prob = _softmax(blocks.load(index, buffer), at_true, buffer)
-            if not math.isfinite(total.sum()):
+            if not math.isfinite(total.sum().item()):
                 not_finite.append(index)
                 exp, total, minus_top, log_prob = _softmax(
                     blocks.load(index, buffer).masked_fill(void, 0), at_true, buffer
                 )
-            mask = pixels.mask(place, void)
+            mask = pixels.mask(index, void)
             log_total = total.log2()
             log_prob.sub_(log_total).clamp_(max=0)  # rounding could leave it just above
             prob = log_prob.exp2()
             if shifts is not None:
-                torch.where(void, pixels.never, minus_top.sub_(log_total), out=shifts[place])
+                torch.where(void, pixels.never, minus_top.sub_(log_total), out=shifts[index])
             value = pixels.weigh(mask * log_prob, label)
             if gamma > 0:
                 value *= _miss(prob).pow_(gamma)
@@ -103,19 +102,18 @@ class FusedFocalDiceSums(torch.autograd.Function):
         gamma, ignore_index, align_corners = ctx.options
         blocks = blocks_of(logits, target.shape, align_corners)
         pixels = _Pixels(target, class_weight, pixel_weight, ignore_index, blocks)
-        shifts = shift.flatten(1)
+        shifts = blocks.parts(shift)
         blocks.start_gradient()
         by_image = list(zip(by_focal, by_overlap, by_predicted, by_predicted.unsqueeze(2), strict=True))
 
-        def work(index: int, buffer: Tensor, spare: Tensor) -> None:
-            place = blocks.place(index)
-            label, void, at_true = pixels.labels(place)
-            focal, overlap, predicted, predicted_column = by_image[place[0]]
+        def work(index: int, buffer: Buffer, spare: Buffer) -> None:
+            label, void, at_true = pixels.labels(index)
+            focal, overlap, predicted, predicted_column = by_image[index // blocks.blocks_an_image]
             block = blocks.load(index, buffer)
             if index in ctx.not_finite:
                 block = block.masked_fill(void, 0)
             # The probabilities are 0 at void pixels, where the shift is minus infinity.
-            exponent = torch.add(shifts[place], block, alpha=1 / LN2, out=buffer[: block.numel()].view_as(block))
+            exponent = torch.add(shifts[index], block, alpha=1 / LN2, out=buffer[len(label)])
             log_prob = exponent.view(-1).index_select(0, at_true).clamp_(-1e4, 0)
             probs = exponent.exp2_()
             prob = log_prob.exp2()
@@ -125,7 +123,7 @@ class FusedFocalDiceSums(torch.autograd.Function):
             torch.sub(predicted_column, torch.mv(probs.t(), predicted).add_(by_true), out=out).mul_(probs)
             out.scatter_add_(0, label[None], torch.where(void, pixels.zero, by_true)[None])
             if pixel_weight is not None:
-                out.mul_(pixels.mask(place, void))
+                out.mul_(pixels.mask(index, void))
             blocks.store_gradient(index, out)
 
         _walk(blocks, work, buffers=2)
@@ -148,13 +146,13 @@ def _plain_gradient(ctx: Any, by_focal: Tensor, by_overlap: Tensor, by_predicted
     return torch.autograd.grad(outputs, logits, (by_focal, by_overlap, by_predicted), create_graph=True)[0]
 
 
-def _softmax(logits: Tensor, at_true: Tensor, buffer: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _softmax(logits: Tensor, at_true: Tensor, buffer: Buffer) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """exp(x - max x), its sum over classes, -max x / log 2, and log2 exp(x - max x) of the true class.
 
     In powers of 2: torch's exp2 takes a third of the time of its exp on CPUs that are not Intel's.
     """
     minus_top = logits.amax(0).mul_(-1 / LN2)
-    exp = torch.add(minus_top, logits, alpha=1 / LN2, out=buffer[: logits.numel()].view_as(logits))
+    exp = torch.add(minus_top, logits, alpha=1 / LN2, out=buffer[len(at_true)])
     of_true = exp.view(-1).index_select(0, at_true)
     return exp.exp2_(), exp.sum(0), minus_top, of_true
 
@@ -174,7 +172,7 @@ def _slope(log2_prob: Tensor, prob: Tensor, gamma: float) -> Tensor:
 
 
 class _Pixels:
-    """Labels and weights of blocks of pixels; a place is (image, slice of its flattened pixels)."""
+    """Labels and weights of blocks of pixels."""
 
     def __init__(
         self,
@@ -185,29 +183,30 @@ class _Pixels:
         blocks: LogitBlocks,
     ) -> None:
         self.target, self.ignore_index, self.classes = target, ignore_index, blocks.classes
-        self.flat_target = target.flatten(1)
-        self.pixel_weight = None if pixel_weight is None else pixel_weight.to(blocks.dtype).flatten(1)
+        self.given = blocks.parts(target.flatten(1))
+        self.pixel_weight = None if pixel_weight is None else blocks.parts(pixel_weight.to(blocks.dtype).flatten(1))
         self.class_weight = None if class_weight is None else class_weight.to(target.device, blocks.dtype)
-        self.index = torch.arange(blocks.pixels, device=target.device)
+        index = torch.arange(blocks.pixels, device=target.device)
+        self.places = {count: index[:count] for count in blocks.new_buffer()}
         self.no_label = target.new_zeros(())
         self.zero, self.one, self.never = torch.tensor([0, 1, -math.inf], dtype=blocks.dtype, device=target.device)
 
-    def labels(self, place: tuple[int, slice]) -> tuple[Tensor, Tensor, Tensor]:
+    def labels(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         """Labels with 0 for void; where void is; and where the true class is in a flattened (C, P) block."""
-        given = self.flat_target[place]
+        given = self.given[index]
         void = given == self.ignore_index
         label = torch.where(void, self.no_label, given).long()
-        return label, void, torch.add(self.index[: label.numel()], label, alpha=label.numel())
+        return label, void, torch.add(self.places[len(label)], label, alpha=len(label))
 
     def check(self, label: Tensor) -> None:
         low, high = label.aminmax()
-        if low < 0 or high >= self.classes:
+        if low.item() < 0 or high.item() >= self.classes:
             check_labels(self.target, self.classes, self.ignore_index)  # to name them all
 
-    def mask(self, place: tuple[int, slice], void: Tensor) -> Tensor:
+    def mask(self, index: int, void: Tensor) -> Tensor:
         """The pixel weights, 0 where void."""
         mask = torch.where(void, self.zero, self.one)
-        return mask if self.pixel_weight is None else mask.mul_(self.pixel_weight[place])
+        return mask if self.pixel_weight is None else mask.mul_(self.pixel_weight[index])
 
     def weigh(self, values: Tensor, label: Tensor) -> Tensor:
         """Values times the class weight of each pixel."""

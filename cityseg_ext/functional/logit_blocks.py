@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CPU_BLOCK = 1 << 18  # logits: 1 MiB of float32
+Buffer = dict[int, Tensor]
 COLUMNS = 128  # of the upsampled image, for one small product of matrices
 
 
@@ -49,23 +50,22 @@ class LogitBlocks(ABC):
     def __len__(self) -> int:
         return self.batch * self.blocks_an_image
 
-    def place(self, index: int) -> tuple[int, slice]:
-        """The image of a block, and where its pixels are in the flattened image."""
-        image, part = divmod(index, self.blocks_an_image)
-        return image, slice(part * self.pixels, min((part + 1) * self.pixels, self.per_image))
+    def parts(self, images: Tensor) -> list[Tensor]:
+        """(N, ..., pixels of an image) as a view for each block."""
+        return [part for image in images for part in image.split(max(self.pixels, 1), dim=-1)]
 
-    def new_buffer(self) -> Tensor:
-        """Memory for one block."""
-        return self.logits.new_empty(self.classes * self.pixels, dtype=self.dtype)
+    def new_buffer(self) -> Buffer:
+        """Memory for one block, (C, P), by number of pixels: the last block of an image may have fewer."""
+        memory = self.logits.new_empty(self.classes * self.pixels, dtype=self.dtype)
+        last = self.per_image - (self.blocks_an_image - 1) * self.pixels
+        return {count: memory[: self.classes * count].view(self.classes, count) for count in (self.pixels, last)}
 
-    def in_buffer(self, index: int, buffer: Tensor) -> Tensor:
-        """A buffer's part for this block, (C, P)."""
-        part = self.place(index)[1]
-        count = part.stop - part.start
-        return buffer[: self.classes * count].view(self.classes, count)
+    def count(self, index: int) -> int:
+        """Pixels of a block."""
+        return min(self.pixels, self.per_image - index % self.blocks_an_image * self.pixels)
 
     @abstractmethod
-    def load(self, index: int, buffer: Tensor) -> Tensor:
+    def load(self, index: int, buffer: Buffer) -> Tensor:
         """The block's logits, (C, P); in the buffer where they are not at hand in this form."""
 
     @abstractmethod
@@ -73,7 +73,7 @@ class LogitBlocks(ABC):
         """Make room for a gradient."""
 
     @abstractmethod
-    def gradient_block(self, index: int, buffer: Tensor) -> Tensor:
+    def gradient_block(self, index: int, buffer: Buffer) -> Tensor:
         """Where to write the gradient by the block's logits, (C, P)."""
 
     @abstractmethod
@@ -93,23 +93,23 @@ class FullSizeBlocks(LogitBlocks):
         self.flat = logits.flatten(2)
         # Otherwise blocks go through a buffer, where they are converted and, from channels_last, transposed.
         self.direct = logits.dtype == self.dtype and self.flat.stride(2) == 1
+        self.blocks = self.parts(self.flat)
 
-    def load(self, index: int, buffer: Tensor) -> Tensor:
-        image, part = self.place(index)
-        block = self.flat[image, :, part]
-        return block if self.direct else self.in_buffer(index, buffer).copy_(block)
+    def load(self, index: int, buffer: Buffer) -> Tensor:
+        block = self.blocks[index]
+        return block if self.direct else buffer[block.shape[1]].copy_(block)
 
     def start_gradient(self) -> None:
         self.flat_gradient = torch.empty_like(self.flat)
+        self.gradient_blocks = self.parts(self.flat_gradient)
 
-    def gradient_block(self, index: int, buffer: Tensor) -> Tensor:
-        image, part = self.place(index)
-        return self.flat_gradient[image, :, part] if self.direct else self.in_buffer(index, buffer)
+    def gradient_block(self, index: int, buffer: Buffer) -> Tensor:
+        block = self.gradient_blocks[index]
+        return block if self.direct else buffer[block.shape[1]]
 
     def store_gradient(self, index: int, block: Tensor) -> None:
         if not self.direct:
-            image, part = self.place(index)
-            self.flat_gradient[image, :, part] = block
+            self.gradient_blocks[index].copy_(block)
 
     def gradient(self) -> Tensor:
         return self.flat_gradient.view(self.logits.shape)
@@ -132,11 +132,11 @@ class UpsampledBlocks(LogitBlocks):
         self.rows = Windows(logits.shape[2], size[0], height, align_corners, self.small)
         self.columns = Windows(logits.shape[3], size[1], COLUMNS, align_corners, self.small)
 
-    def load(self, index: int, buffer: Tensor) -> Tensor:
+    def load(self, index: int, buffer: Buffer) -> Tensor:
         image, strip = divmod(index, self.blocks_an_image)
         source, weight = self.rows.window(strip), self._row_weight(index)
         wide = self.columns.widen(self.small[image, :, source])
-        out = self.in_buffer(index, buffer)
+        out = buffer[self.count(index)]
         torch.bmm(weight, wide, out=out.view(self.classes, -1, self.width))
         return out
 
@@ -144,8 +144,8 @@ class UpsampledBlocks(LogitBlocks):
         strips = len(self), self.classes, self.rows.length, self.small.shape[3]
         self.by_strip = self.small.new_empty(strips)
 
-    def gradient_block(self, index: int, buffer: Tensor) -> Tensor:
-        return self.in_buffer(index, buffer)
+    def gradient_block(self, index: int, buffer: Buffer) -> Tensor:
+        return buffer[self.count(index)]
 
     def store_gradient(self, index: int, block: Tensor) -> None:
         weight = self._row_weight(index)
@@ -160,8 +160,7 @@ class UpsampledBlocks(LogitBlocks):
 
     def _row_weight(self, index: int) -> Tensor:
         """(C, rows of the strip, rows of the window), the same for every class."""
-        part = self.place(index)[1]
-        weight = self.rows.weight[index % self.blocks_an_image, :, : (part.stop - part.start) // self.width]
+        weight = self.rows.weight[index % self.blocks_an_image, :, : self.count(index) // self.width]
         return weight.t().expand(self.classes, -1, -1)
 
 

@@ -30,6 +30,5 @@ def test_blocks_are_strips_of_the_upsampled_logits(align_corners, monkeypatch):
     blocks = UpsampledBlocks(logits, (21, 33), align_corners)
     whole = F.interpolate(logits, (21, 33), mode="bilinear", align_corners=align_corners).flatten(2)
     assert len(blocks) == 2 * 6 and blocks.pixels == 4 * 33
-    for index in range(len(blocks)):
-        image, part = blocks.place(index)
-        torch.testing.assert_close(blocks.load(index, blocks.new_buffer()), whole[image, :, part])
+    for index, strip in enumerate(blocks.parts(whole)):
+        torch.testing.assert_close(blocks.load(index, blocks.new_buffer()), strip)
