@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CPU_BLOCK = 1 << 19  # logits: 2 MiB of float32; smaller ones cost more in calls than they save in the cache
+CPU_BLOCK = 512 * 1024  # logits: 2 MiB of float32; smaller ones cost more in calls than they save in the cache
 Buffer = dict[int, Tensor]
 COLUMNS = 128  # of the upsampled image, for one small product of matrices
 
