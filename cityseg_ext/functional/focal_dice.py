@@ -11,7 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cityseg_ext.checks import check_at_least, check_choice, expected, shorten
+from cityseg_ext.checks import check_at_least, check_choice, expected
+from cityseg_ext.functional.focal_dice_fused import FusedFocalDiceSums
+from cityseg_ext.functional.focal_dice_plain import FocalDiceSums, plain_focal_dice_sums
 from cityseg_ext.labels import IGNORE_INDEX
 
 DICE_POOLS = ("batch", "image")
@@ -32,24 +34,6 @@ class FocalDice(NamedTuple):
     dice: Tensor
 
 
-class FocalDiceSums(NamedTuple):
-    """Sums over the labelled pixels of each image; float32, or float64 for float64 logits.
-
-    Attributes:
-        focal: (N,) weighted sum of the focal term.
-        norm: (N,) sum of the weights that belong to it: what the focal term is divided by.
-        overlap: (N, C) sum of the probability of each class where it is the true one.
-        predicted: (N, C) sum of the probability of each class.
-        actual: (N, C) number (or weight) of the pixels of each class.
-    """
-
-    focal: Tensor
-    norm: Tensor
-    overlap: Tensor
-    predicted: Tensor
-    actual: Tensor
-
-
 def focal_dice(
     logits: Tensor,
     target: Tensor,
@@ -63,6 +47,7 @@ def focal_dice(
     absent: str = "skip",
     smooth: float = 1.0,
     pixel_weight: Tensor | None = None,
+    align_corners: bool | None = None,
 ) -> FocalDice:
     r"""Focal loss plus Dice loss.
 
@@ -92,6 +77,8 @@ def focal_dice(
         absent: ``'skip'`` or ``'count'``.
         smooth: the constant s, in pixels.
         pixel_weight: (N, H, W) weights, at least 0, of single pixels in all sums (as mmseg's pixel samplers give them).
+        align_corners: if not None, logits may be of any size (N, C, h, w) and are upsampled bilinearly to the target's
+            on the way, as ``F.interpolate`` does with this option, but the upsampled logits are never all in memory.
 
     Returns:
         The loss and its parts.
@@ -106,7 +93,13 @@ def focal_dice(
         True
     """
     sums = focal_dice_sums(
-        logits, target, gamma=gamma, class_weight=class_weight, ignore_index=ignore_index, pixel_weight=pixel_weight
+        logits,
+        target,
+        gamma=gamma,
+        class_weight=class_weight,
+        ignore_index=ignore_index,
+        pixel_weight=pixel_weight,
+        align_corners=align_corners,
     )
     return focal_dice_from_sums(
         sums,
@@ -127,38 +120,34 @@ def focal_dice_sums(
     class_weight: Tensor | None = None,
     ignore_index: int = IGNORE_INDEX,
     pixel_weight: Tensor | None = None,
+    align_corners: bool | None = None,
 ) -> FocalDiceSums:
-    """The sums over pixels that :func:`focal_dice` is made of; arguments as there."""
-    _check_inputs(logits, target, class_weight, ignore_index, pixel_weight)
+    """The sums over pixels that :func:`focal_dice` is made of; arguments as there.
+
+    The fused version computes them, unless a derivative by a weight or a compiler's view inside is wanted: these have
+    the plain one. Both give the same numbers, to rounding.
+    """
+    _check_inputs(logits, target, class_weight, pixel_weight, align_corners)
     check_at_least("gamma", gamma, 0)
-    if logits.dtype not in (torch.float32, torch.float64):
-        logits = logits.float()
-    batch, classes = logits.shape[:2]
-    labelled = target != ignore_index
-    # Void logits are replaced, not multiplied by 0, so that not even a NaN there reaches value or gradient.
-    log_prob = torch.where(labelled[:, None], logits, logits.new_zeros(())).log_softmax(dim=1)
-    mask = labelled.to(logits.dtype)
-    if pixel_weight is not None:
-        mask = mask * pixel_weight.to(logits.dtype)
-    safe_target = torch.where(labelled, target, 0).long()
-
-    log_prob_true = log_prob.gather(1, safe_target[:, None])[:, 0]
-    prob_true = log_prob_true.exp()
-    weight = mask if class_weight is None else mask * class_weight.to(logits)[safe_target]
-    focal = -weight * log_prob_true
-    if gamma > 0:
-        # expm1 keeps 1 - p exact near p = 1; the floor keeps the slope of x**gamma finite there for gamma < 1.
-        focal = focal * (-torch.expm1(log_prob_true)).clamp_min(1e-12) ** gamma
-
-    flat_target = safe_target.flatten(1)
-    zeros = logits.new_zeros(batch, classes)
-    return FocalDiceSums(
-        focal=focal.flatten(1).sum(1),
-        norm=weight.flatten(1).sum(1),
-        overlap=zeros.scatter_add(1, flat_target, (prob_true * mask).flatten(1)),
-        predicted=(log_prob.exp() * mask[:, None]).flatten(2).sum(2),
-        actual=zeros.scatter_add(1, flat_target, mask.flatten(1)),
+    if _is_fused(logits, class_weight, pixel_weight):
+        sums = FusedFocalDiceSums.apply(logits, target, class_weight, pixel_weight, gamma, ignore_index, align_corners)
+        return FocalDiceSums(*sums)
+    return plain_focal_dice_sums(
+        logits,
+        target,
+        gamma=gamma,
+        class_weight=class_weight,
+        ignore_index=ignore_index,
+        pixel_weight=pixel_weight,
+        align_corners=align_corners,
     )
+
+
+def _is_fused(logits: Tensor, class_weight: Tensor | None, pixel_weight: Tensor | None) -> bool:
+    """The one place that chooses the implementation."""
+    weights = [weight for weight in (class_weight, pixel_weight) if weight is not None]
+    differentiable = torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)
+    return logits.device.type in ("cpu", "cuda") and not differentiable and not torch.compiler.is_compiling()
 
 
 def focal_dice_from_sums(
@@ -193,11 +182,12 @@ def focal_dice_from_sums(
 
 
 def _check_inputs(
-    logits: Tensor, target: Tensor, class_weight: Tensor | None, ignore_index: int, pixel_weight: Tensor | None
+    logits: Tensor, target: Tensor, class_weight: Tensor | None, pixel_weight: Tensor | None, align_corners: bool | None
 ) -> None:
     if logits.ndim != 4:
         raise ValueError(expected("logits", "of shape (N, C, H, W)", tuple(logits.shape)))
-    batch, classes, height, width = logits.shape
+    batch, classes = logits.shape[:2]
+    height, width = logits.shape[2:] if align_corners is None or target.ndim != 3 else target.shape[1:]
     for name, tensor, shape in (
         ("target", target, (batch, height, width)),
         ("class_weight", class_weight, (classes,)),
@@ -207,7 +197,3 @@ def _check_inputs(
             raise ValueError(
                 expected(name, f"of shape {shape} for logits of {tuple(logits.shape)}", tuple(tensor.shape))
             )
-    bad = (target != ignore_index) & ((target < 0) | (target >= classes))
-    if bad.any():
-        values = shorten(torch.unique(target[bad]).tolist())
-        raise ValueError(expected("target", f"0 to {classes - 1}, or {ignore_index} for void", values))

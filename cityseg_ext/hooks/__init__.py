@@ -1,6 +1,7 @@
 """Registered hooks."""
 
 from .channels_last import ChannelsLastHook
+from .fused_upsampling import FusedUpsamplingHook
 from .loss_parts import LossPartsHook
 from .preflight import PreflightHook
 from .progress_bar import ProgressBarHook
@@ -9,6 +10,7 @@ from .write_predictions import WritePredictionsHook
 
 __all__ = [
     "ChannelsLastHook",
+    "FusedUpsamplingHook",
     "LossPartsHook",
     "PreflightHook",
     "ProgressBarHook",

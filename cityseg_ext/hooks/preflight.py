@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 from cityseg_ext.checks import did_you_mean, expected
-from cityseg_ext.hooks.segmentor import segmentor_of
+from cityseg_ext.hooks.segmentor import heads_of, losses_of, segmentor_of
 
 
 @HOOKS.register_module()
@@ -43,11 +43,11 @@ class PreflightHook(Hook):
             loop for loop in (runner._train_loop, runner._val_loop, runner._test_loop) if isinstance(loop, BaseLoop)
         ]
         for loop in loops:
-            for name, head in _heads(model):
+            for name, head in heads_of(model):
                 _check_classes(name, head, loop.dataloader.dataset)
             for metric in getattr(getattr(loop, "evaluator", None), "metrics", ()):
                 if hasattr(metric, "bind"):
-                    metric.bind(_losses(_last(model.decode_head)))
+                    metric.bind(losses_of(_last(model.decode_head)))
                     _log_unsmoothed(runner, metric.prefix)
         if isinstance(runner._train_loop, BaseLoop):
             _check_monitors(runner)
@@ -74,21 +74,8 @@ def _pretrained(backbone: nn.Module) -> str:
     return "random, trained from scratch"
 
 
-def _heads(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    for name in ("decode_head", "auxiliary_head"):
-        head = getattr(model, name, None)
-        for part in head if isinstance(head, nn.ModuleList) else [head]:
-            if part is not None:
-                yield name, part
-
-
 def _last(head: nn.Module) -> nn.Module:
     return head[-1] if isinstance(head, nn.ModuleList) else head
-
-
-def _losses(head: nn.Module) -> list[nn.Module]:
-    loss = head.loss_decode
-    return list(loss) if isinstance(loss, nn.ModuleList) else [loss]
 
 
 def _check_classes(name: str, head: nn.Module, dataset) -> None:
@@ -104,7 +91,7 @@ def _check_classes(name: str, head: nn.Module, dataset) -> None:
                 f"Set it to {len(classes)}, or change the data set's `taxonomy`.",
             )
         )
-    for loss in _losses(head):
+    for loss in losses_of(head):
         weights = getattr(loss, "class_weight", None)
         if weights is not None and len(weights) != len(classes):
             raise ValueError(
@@ -118,7 +105,7 @@ def _check_classes(name: str, head: nn.Module, dataset) -> None:
 
 
 def _check_batches_of_one(model: nn.Module, loader: DataLoader) -> None:
-    pools = [name for name, head in _heads(model) if _normalises_pooled(getattr(head, "image_pool", None))]
+    pools = [name for name, head in heads_of(model) if _normalises_pooled(getattr(head, "image_pool", None))]
     if not pools:
         return
     cure = "norm_cfg=dict(type='GN', num_groups=32) in the head needs no other images."

@@ -55,6 +55,8 @@ class FocalDiceLoss(nn.Module):
         0
     """
 
+    upsamples = True  # takes ``align_corners``
+
     def __init__(
         self,
         focal_weight: float = 1.5,
@@ -104,7 +106,12 @@ class FocalDiceLoss(nn.Module):
         self.parts: dict[str, Tensor] = {}
 
     def forward(
-        self, cls_score: Tensor, label: Tensor, weight: Tensor | None = None, ignore_index: int | None = None
+        self,
+        cls_score: Tensor,
+        label: Tensor,
+        weight: Tensor | None = None,
+        ignore_index: int | None = None,
+        align_corners: bool | None = None,
     ) -> Tensor:
         """The loss of one batch.
 
@@ -113,6 +120,8 @@ class FocalDiceLoss(nn.Module):
             label: (N, H, W) class indices, or ``ignore_index``.
             weight: (N, H, W) weights of single pixels, as mmseg's pixel samplers give them.
             ignore_index: what the decode head calls void; must agree with the loss.
+            align_corners: if not None, ``cls_score`` may be smaller than ``label`` and is upsampled on the way, as
+                ``F.interpolate`` does it with this option; ``FusedUpsamplingHook`` makes use of it.
 
         Returns:
             Scalar tensor.
@@ -123,11 +132,13 @@ class FocalDiceLoss(nn.Module):
         """
         if ignore_index is not None and ignore_index != self.ignore_index:
             raise ValueError(expected("ignore_index", f"{self.ignore_index}, as FocalDiceLoss was given", ignore_index))
-        loss = self.from_sums(self.sums(cls_score, label, weight))
+        loss = self.from_sums(self.sums(cls_score, label, weight, align_corners))
         self.parts = {"focal": loss.focal.detach(), "dice": loss.dice.detach()}
         return loss.total
 
-    def sums(self, cls_score: Tensor, label: Tensor, weight: Tensor | None = None) -> FocalDiceSums:
+    def sums(
+        self, cls_score: Tensor, label: Tensor, weight: Tensor | None = None, align_corners: bool | None = None
+    ) -> FocalDiceSums:
         """The sums over pixels that the loss is made of; they add up over images, batches and ranks."""
         if self.weighting is not None:
             cure = "Train with tools/train.py, which counts the classes; or give a file of tools/check_dataset.py."
@@ -139,6 +150,7 @@ class FocalDiceLoss(nn.Module):
             class_weight=self.class_weight,
             ignore_index=self.ignore_index,
             pixel_weight=weight,
+            align_corners=align_corners,
         )
 
     def from_sums(self, sums: FocalDiceSums) -> FocalDice:

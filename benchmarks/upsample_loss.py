@@ -1,0 +1,54 @@
+"""The loss of logits of 1/8 of the labels' size: upsampled inside the loss against before it.
+
+python benchmarks/upsample_loss.py --threads 1
+"""
+
+import math
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+import torch.nn.functional as F
+from _side_by_side import compare
+from focal_dice import Loss, batch, cross_entropy, fused, parse, peers, plain, training
+from torch import Tensor
+
+from cityseg_ext.functional.focal_dice import focal_dice
+
+
+def resized(loss: Loss) -> Loss:
+    """What mmseg's heads do."""
+
+    def both(logits: Tensor, target: Tensor) -> Tensor:
+        return loss(F.interpolate(logits, target.shape[1:], mode="bilinear", align_corners=False), target)
+
+    return both
+
+
+def inside(logits: Tensor, target: Tensor) -> Tensor:
+    return focal_dice(logits, target, align_corners=False).total
+
+
+def main() -> None:
+    args = parse(__doc__)
+    logits, target = batch(args.size, scale=8)
+    if args.channels_last:
+        logits = logits.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    losses = {
+        "interpolate + cross_entropy": resized(cross_entropy),
+        "ours, upsampling inside": inside,
+        "interpolate + ours, fused": resized(fused),
+        "interpolate + ours, plain": resized(plain),
+    }
+    if not args.no_peers:
+        losses |= {f"interpolate + {name}": resized(loss) for name, loss in peers()}
+    ways = {name: training(loss, logits, target) for name, loss in losses.items()}
+    size = " x ".join(map(str, args.size))
+    print(f"1/8 of {size} float32, forward + backward; memory in units of the full-size logits")
+    compare(ways, "interpolate + cross_entropy", args.threads, args.rounds, 4 * math.prod(args.size), args.json)
+
+
+if __name__ == "__main__":
+    main()
