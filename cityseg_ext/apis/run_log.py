@@ -192,7 +192,9 @@ def _set_epochs(rows: list[Row]) -> None:
     counted = [row for row in rows if row.get("epoch", 0) > 0 and "iter" in row]
     if not counted or len(counted) < sum("iter" in row for row in rows):
         return
-    length = max(row["iter"] / row["epoch"] for row in counted)  # equal where an epoch's last step was logged
+    # Step i in epoch e says that an epoch has i / e steps at least; the last of an epoch need not be logged.
+    length = max(row["iter"] / row["epoch"] for row in counted)
     if math.isfinite(length) and length > 0:
+        length = math.ceil(length)
         for row in rows:
             row["epoch"] = row["step"] / length
