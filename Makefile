@@ -18,10 +18,11 @@ lint: $(READY)  ## style and types
 
 setup: $(READY)  ## create .venv with the tested set of packages
 
-$(READY): requirements.txt pyproject.toml
+$(READY): requirements.txt tests/oracles.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/oracles.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
