@@ -16,6 +16,7 @@ from mmengine.registry import DATA_SAMPLERS as PARENT
 from mmengine.runner import Runner
 from mmseg.registry import DATA_SAMPLERS
 
+from cityseg_ext.apis.checkpoint import allow_plain_types
 from cityseg_ext.apis.dataset_statistics import save_statistics
 from cityseg_ext.datasets import CityscapesColorMaskDataset, CityscapesPairsDataset
 from cityseg_ext.functional.class_sampling import ClassSampling
@@ -270,6 +271,7 @@ def images_met(root, stats, work_dir, train_cfg, checkpoint, resume_from=None, b
     ]
     prefix = dict(img_path="leftImg8bit/train", seg_map_path="gtFine/train")
     dataset = dict(type="CityscapesColorMaskDataset", data_root=str(root), data_prefix=prefix, source="train_ids")
+    allow_plain_types()  # mmengine 0.10.7 cannot resume with torch 2.6 or newer without it
     runner = Runner(
         model=Recorder(),
         work_dir=str(work_dir),
