@@ -4,6 +4,7 @@ from .channels_last import ChannelsLastHook
 from .loss_parts import LossPartsHook
 from .preflight import PreflightHook
 from .progress_bar import ProgressBarHook
+from .report import ReportHook
 from .validation_panels import ValidationPanelsHook
 from .write_predictions import WritePredictionsHook
 
@@ -12,6 +13,7 @@ __all__ = [
     "LossPartsHook",
     "PreflightHook",
     "ProgressBarHook",
+    "ReportHook",
     "ValidationPanelsHook",
     "WritePredictionsHook",
 ]

@@ -58,7 +58,7 @@ def test_train_resume_and_test(config, tmp_path):
     assert math.isfinite(line["val/loss"]) and 0 <= line["mDice"] <= 1
     assert line["val/loss"] == pytest.approx(1.5 * line["val/focal"] + line["val/dice"], rel=1e-6)
 
-    metrics = run_test(config(), str(first.checkpoint), str(tmp_path / "show"), str(tmp_path / "out"))
+    metrics = run_test(config(), str(first.checkpoint), str(tmp_path / "show"), str(tmp_path / "out")).metrics
     for name in ("mDice", "mIoU", "aAcc", "val/loss"):
         assert metrics[name] == pytest.approx(line[name], rel=1e-6)
     names = {f"synth/synth_000000_{index:06d}_leftImg8bit.png" for index in range(3)}
@@ -109,8 +109,8 @@ def test_the_plateau_follows_the_validation_loss(config):
 
 def test_tta_merges_the_flipped_copy(config):
     result = train(config())
-    plain = run_test(config(), str(result.checkpoint))
-    flipped = run_test(config(), str(result.checkpoint), tta=True)
+    plain = run_test(config(), str(result.checkpoint)).metrics
+    flipped = run_test(config(), str(result.checkpoint), tta=True).metrics
     assert set(flipped) >= {"mDice", "val/loss"} and flipped["val/loss"] != plain["val/loss"]
 
 
@@ -239,10 +239,10 @@ def test_image_pairs_of_any_size(tiny_pairs, tmp_path, monkeypatch):
     )
     result = train(cfg)
     (line,) = validation_lines(result)
-    metrics = run_test(cfg, str(result.checkpoint), str(tmp_path / "show"), str(tmp_path / "out"))
+    metrics = run_test(cfg, str(result.checkpoint), str(tmp_path / "show"), str(tmp_path / "out")).metrics
     assert metrics["val/loss"] == pytest.approx(line["val/loss"], rel=1e-6) and math.isfinite(line["val/loss"])
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"1.png", "2.png"}
     pair, panel = (cv2.imread(str(folder / "1.png")) for folder in (tiny_pairs / "val", tmp_path / "show"))
     assert (panel[20:60, :40] == pair[:, :40]).all() and panel.shape[1] == 4 * 40 + 3 * 6
-    averaged = run_test(cfg, str(result.checkpoint), tta=True)
+    averaged = run_test(cfg, str(result.checkpoint), tta=True).metrics
     assert 0 <= averaged["mDice"] <= 1
