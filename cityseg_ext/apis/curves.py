@@ -99,24 +99,26 @@ def plot_curves(
     return PlottedCurves(Path(picture), [notice for log in logs for notice in log.notices])
 
 
-def curve_figures(logs: Sequence[RunLog]) -> dict[str, Figure]:
+def curve_figures(logs: Sequence[RunLog | None], names: Sequence[str]) -> dict[str, Figure]:
     """The plots of :func:`plot_curves` as figures of their own, by title; those without values are left out.
 
     Args:
-        logs: runs, as :func:`~cityseg_ext.apis.run_log.read_run` gives them.
+        logs: runs, as :func:`~cityseg_ext.apis.run_log.read_run` gives them; None for one that has none, so that
+            colours mean the same runs as elsewhere.
+        names: what to call them.
     """
-    by = _axis(logs, "auto")
-    colors = [colormaps["tab10"](index % 10) for index in range(len(logs))]
+    colored = [(log, colormaps["tab10"](index % 10)) for index, log in enumerate(logs) if log is not None]
+    by = _axis([log for log, _ in colored], "auto")
     figures = {}
     for panel in _PANELS:
-        if not any(_has_values(log, panel) for log in logs):
+        if not any(_has_values(log, panel) for log, _ in colored):
             continue
         figures[panel.title] = figure = Figure(figsize=(5.2, 3.6), layout="constrained")
         axis = figure.add_subplot()
-        smoothed = [_draw_run(axis, log, panel, by, color) for log, color in zip(logs, colors, strict=True)]
+        smoothed = [_draw_run(axis, log, panel, by, color) for log, color in colored]
         _dress(axis, panel, by, any(smoothed))
-        if len(logs) > 1:
-            name_runs(figure, [log.name for log in logs])
+        if len(names) > 1:
+            name_runs(figure, names)
     return figures
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,13 +18,16 @@ from cityseg_ext.apis.run_log import RunLog
 _SIZE = (5.2, 3.6)
 _DPI = 120
 _ROW_HEIGHT = 0.27  # inches of a class
+_LONGEST = 28  # characters of a name that fit into a legend
 _WRITTEN = 0.01  # shares of the confusion matrix from which on there is a number
 
 
 def png(figure: Figure) -> bytes:
     """A figure as the bytes of a PNG file."""
     data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=_DPI)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the page itself shows every name
+        figure.savefig(data, format="png", dpi=_DPI)
     return data.getvalue()
 
 
@@ -40,23 +44,19 @@ def charts(
     Returns:
         File stem -> title and figure.
     """
+    names = [name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}" for name in names]
     found: dict[str, tuple[str, Figure]] = {}
-    if any(logs):
-        there = [log for log in logs if log is not None]
-        if len(there) == len(names):  # colours mean the same runs in all charts
-            figures = curve_figures(there)
-        else:
-            figures = curve_figures(there) if len(there) == 1 else {}
-        for title, figure in figures.items():
-            found[f"curve_{title.lower().replace(' ', '_')}"] = title, figure
+    for title, figure in curve_figures(logs, names).items():
+        found[f"curve_{title.lower().replace(' ', '_')}"] = title, figure
     dice = [_class_scores(log, record) for log, record in zip(logs, records, strict=True)]
     if any(dice):
         found["classes"] = "Dice of each class", _class_bars(names, dice)
     for place, (name, record) in enumerate(zip(names, records, strict=True), 1):
         if record is not None:
-            several = len(names) > 1
-            stem, title = (f"confusion_{place}", f"Confusions of {name}") if several else ("confusion", "Confusions")
-            found[stem] = title, _confusion(record)
+            stem, title = (
+                (f"confusion_{place}", f"Confusions, {name}") if len(names) > 1 else ("confusion", "Confusions")
+            )
+            found[stem] = title, _confusion(record, title)
     if any(records):
         found["boundary"] = "Borders", _boundary(names, records)
         found["reliability"] = "Reliability", _reliability(names, records)
@@ -89,7 +89,7 @@ def _class_scores(log: RunLog | None, record: ReportRecord | None) -> dict[str, 
 
 def _class_bars(names: Sequence[str], dice: Sequence[dict[str, float]]) -> Figure:
     classes = list(dict.fromkeys(name for scores in dice for name in scores))
-    figure, axis = _figure(height=max(2.4, _ROW_HEIGHT * len(classes) * (1 + 0.35 * (len(names) - 1)) + 0.9))
+    figure, axis = _figure(height=max(2.4, _ROW_HEIGHT * len(classes) + 0.9))
     places, thickness = np.arange(len(classes)), 0.8 / len(names)
     for index, scores in enumerate(dice):
         values = np.array([scores.get(name, np.nan) for name in classes])
@@ -97,7 +97,7 @@ def _class_bars(names: Sequence[str], dice: Sequence[dict[str, float]]) -> Figur
         axis.barh(shifted, np.nan_to_num(values), color=_color(index), height=0.9 * thickness)
         for place, value in zip(shifted, values, strict=True):
             text = "–" if np.isnan(value) else f"{100 * value:.1f}"
-            axis.text(np.nan_to_num(value) + 0.01, place, text, va="center", fontsize=7)
+            axis.text(np.nan_to_num(value) + 0.01, place, text, va="center", fontsize=7 if len(names) == 1 else 5.5)
     axis.set_yticks(places, [plain_text(name) for name in classes], fontsize=8)
     axis.set(title="Dice of each class, %", xlim=(0, 1.1), ylim=(len(classes) - 0.4, -0.6))
     axis.set_xticks(np.linspace(0, 1, 6), [f"{value:.0f}" for value in np.linspace(0, 100, 6)])
@@ -106,7 +106,7 @@ def _class_bars(names: Sequence[str], dice: Sequence[dict[str, float]]) -> Figur
     return figure
 
 
-def _confusion(record: ReportRecord) -> Figure:
+def _confusion(record: ReportRecord, title: str) -> Figure:
     """Shares of each true class; classes in neither truth nor prediction are left out."""
     counts = np.array(record.confusion, float)
     kept = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
@@ -123,7 +123,7 @@ def _confusion(record: ReportRecord) -> Figure:
             axis.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=ink)
     axis.set_xticks(range(len(classes)), classes, rotation=90, fontsize=8)
     axis.set_yticks(range(len(classes)), classes, fontsize=8)
-    axis.set(title="Of 100 pixels of a true class …", xlabel="… so many are predicted as", ylabel="true class")
+    axis.set(title=plain_text(title), xlabel="predicted class", ylabel="true class, 100 % a row")
     return figure
 
 
@@ -140,7 +140,7 @@ def _boundary(names: Sequence[str], records: Sequence[ReportRecord | None]) -> F
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.minorticks_off()
     handles = [axis.plot([], [], style, color="0.4", markersize=4)[0] for style in ("o-", "s--")]
-    axis.legend(handles, ["boundary IoU", "boundary F"], frameon=False, fontsize=8, loc="lower right")
+    axis.legend(handles, ["boundary IoU", "boundary F"], frameon=False, fontsize=8)
     _name(figure, names)
     return figure
 

@@ -109,15 +109,14 @@ def write_report(
         notices=[notice for run in runs for notice in run.notices],
         tiles=[row for row in _score_rows(runs) if row["key"] in _TILES],
         scores=_score_rows(runs),
-        charts=[
-            dict(
-                title=title,
-                file=f"{stem}.png",
-                wide=stem.startswith("confusion"),
-                source=_inline(pictures[f"{stem}.png"]),
-            )
-            for stem, (title, _) in drawn.items()
-        ],
+        charts={
+            heading: [
+                dict(title=title, source=_inline(pictures[f"{stem}.png"]), wide=stem.startswith("confusion"))
+                for stem, (title, _) in drawn.items()
+                if stem.startswith("curve_") == (heading == "Training")
+            ]
+            for heading in ("Training", "Test")
+        },
         classes=_class_rows(runs),
         extremes=list(zip(runs, extremes, strict=True)),
         changed=_changed(runs),

@@ -81,7 +81,8 @@ def make_record(
     per_image = [image.mean_dice for image in images]
     means = {f"m{name}": mean_present(values) for name, values in columns.items()}
     means |= dict(aAcc=scores.overall_acc, mDice_per_image=mean_present(np.array(per_image)), ECE=calibration.ece)
-    others = {name: value for name, value in metrics.items() if name not in means and not _is_of_class(name, metainfo)}
+    known = {*means, "mAcc"}  # which is the mean recall
+    others = {name: value for name, value in metrics.items() if name not in known and not _is_of_class(name, metainfo)}
     plain = dict(
         provenance=provenance,
         scores=means | others,
@@ -188,6 +189,9 @@ def _problem(values: Row) -> str | None:
 def _fits(row: object, kinds: Mapping[str, type]) -> bool:
     """Whether a row has what it needs, and only numbers besides."""
     if not isinstance(row, dict) or not all(isinstance(row.get(name), kind) for name, kind in kinds.items()):
+        return False
+    color = row.get("color", [0, 0, 0])
+    if not isinstance(color, list) or len(color) != 3 or not all(type(part) is int for part in color):
         return False
     texts = [name for name, kind in kinds.items() if kind in (str, list)]
     return all(value is None or _is_number(value) for name, value in row.items() if name not in texts)
