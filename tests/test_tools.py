@@ -81,6 +81,29 @@ def test_train_then_test(tiny_city, tmp_path):
     assert len(list((tmp_path / "show").rglob("*.png"))) == 3
 
 
+def test_test_then_report(tiny_city, tmp_path):
+    work = tmp_path / "work <b>"
+    common = ["--data-root", tiny_city, "--work-dir", work]
+    process = run("train.py", CONFIG, *common, "--batch-size", "2", "--num-epochs", "1", *SMALL)
+    assert process.returncode == 0, process.stderr
+    (checkpoint,) = work.glob("best_mDice*.pth")
+    process = run("report.py", work)
+    *notes, last = process.stdout.strip().splitlines()
+    assert notes[-1].startswith("Note: ") and notes[-1].endswith(f"--work-dir '{work}' --report"), process.stderr
+    page = work / "report" / "report.html"
+    assert last.startswith(f"Wrote {page}, and its ")
+    how = ["--out", tmp_path / "out", "--tta-scales", "1", "0.5", "--slide", "48", "96", "--report"]
+    process = run("test.py", CONFIG, checkpoint, *common, *how, *SMALL)
+    assert process.returncode == 0, process.stderr
+    last = process.stdout.strip().splitlines()[-1]
+    assert last.endswith(f"  3 class maps: {tmp_path / 'out'}  report: {page}")
+    process = run("report.py", work, "--out", tmp_path / "again")
+    assert "Note:" not in process.stdout and process.returncode == 0, process.stderr
+    assert (tmp_path / "again" / "report.html").read_bytes() == page.read_bytes()
+    message = error_of(run("report.py", tmp_path / "nothing"))
+    assert message.startswith("error: Expected `work_dir` to be an existing folder")
+
+
 def test_browse_writes_panels(tiny_city, tmp_path):
     out = tmp_path / "a folder"
     process = run(
