@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from conftest import ROOT
+
+from cityseg_ext.apis.report_record import read_record
 
 SMALL = [
     *("--image-size", "64", "128", "--num-workers", "0", "--device", "cpu", "--cfg-options"),
@@ -42,11 +45,14 @@ def test_two_processes_train_and_score_as_one(tiny_city, tmp_path):
     assert process.stderr.count("counted now") + process.stdout.count("counted now") == 1
     assert process.stdout.count("Trained for") == 1
     (checkpoint,) = (tmp_path / "work").glob("best_mDice*.pth")
-    alone = run("test.py", CONFIG, checkpoint, *data, *SMALL)
-    together = two("test.py", CONFIG, checkpoint, *data, "--launcher", "pytorch", *SMALL)
+    alone = run("test.py", CONFIG, checkpoint, *data, "--report", *SMALL)
+    record = read_record(tmp_path / "work" / "report" / "record.json")
+    together = two("test.py", CONFIG, checkpoint, *data, "--launcher", "pytorch", "--report", *SMALL)
     assert together.returncode == 0, together.stderr[-2000:]
     last = alone.stdout.strip().splitlines()[-1]
     assert last.startswith("mDice") and together.stdout.strip().splitlines().count(last) == 1
+    same = replace(read_record(tmp_path / "work" / "report" / "record.json"), provenance=record.provenance)
+    assert same == record
 
 
 def error_of(process):
