@@ -86,7 +86,7 @@ def test_the_whole_way(name, tiny_city, tmp_path, monkeypatch):
     assert line["step"] == 2 * STEPS and math.isfinite(line["val/loss"])
     # The last one: which is best is chance.
     last = f"iter_{2 * STEPS}.pth" if is_iteration_based(name) else "epoch_2.pth"
-    metrics = run_test(epochs(2), str(tmp_path / "work" / last), str(tmp_path / "show"))
+    metrics = run_test(epochs(2), str(tmp_path / "work" / last), str(tmp_path / "show")).metrics
     assert metrics["mIoU"] == pytest.approx(line["mIoU"], rel=1e-6)
     assert metrics["aAcc"] == pytest.approx(line["aAcc"], rel=1e-6)
     assert len(list((tmp_path / "show").rglob("*.png"))) == 3

@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from conftest import ROOT
+
+from cityseg_ext.apis.report_record import read_record
 
 SMALL = [
     *("--image-size", "64", "128", "--num-workers", "0", "--device", "cpu", "--cfg-options"),
@@ -42,11 +45,14 @@ def test_two_processes_train_and_score_as_one(tiny_city, tmp_path):
     assert process.stderr.count("counted now") + process.stdout.count("counted now") == 1
     assert process.stdout.count("Trained for") == 1
     (checkpoint,) = (tmp_path / "work").glob("best_mDice*.pth")
-    alone = run("test.py", CONFIG, checkpoint, *data, *SMALL)
-    together = two("test.py", CONFIG, checkpoint, *data, "--launcher", "pytorch", *SMALL)
+    alone = run("test.py", CONFIG, checkpoint, *data, "--report", *SMALL)
+    record = read_record(tmp_path / "work" / "report" / "record.json")
+    together = two("test.py", CONFIG, checkpoint, *data, "--launcher", "pytorch", "--report", *SMALL)
     assert together.returncode == 0, together.stderr[-2000:]
     last = alone.stdout.strip().splitlines()[-1]
     assert last.startswith("mDice") and together.stdout.strip().splitlines().count(last) == 1
+    same = replace(read_record(tmp_path / "work" / "report" / "record.json"), provenance=record.provenance)
+    assert same == record
 
 
 def error_of(process):
@@ -79,6 +85,29 @@ def test_train_then_test(tiny_city, tmp_path):
     assert process.returncode == 0, process.stderr
     assert process.stdout.strip().splitlines()[-1].startswith("mDice ")
     assert len(list((tmp_path / "show").rglob("*.png"))) == 3
+
+
+def test_test_then_report(tiny_city, tmp_path):
+    work = tmp_path / "work <b>"
+    common = ["--data-root", tiny_city, "--work-dir", work]
+    process = run("train.py", CONFIG, *common, "--batch-size", "2", "--num-epochs", "1", *SMALL)
+    assert process.returncode == 0, process.stderr
+    (checkpoint,) = work.glob("best_mDice*.pth")
+    process = run("report.py", work)
+    *notes, last = process.stdout.strip().splitlines()
+    assert notes[-1].startswith("Note: ") and notes[-1].endswith(f"--work-dir '{work}' --report"), process.stderr
+    page = work / "report" / "report.html"
+    assert last.startswith(f"Wrote {page}, and its ")
+    how = ["--out", tmp_path / "out", "--tta-scales", "1", "0.5", "--slide", "48", "96", "--report"]
+    process = run("test.py", CONFIG, checkpoint, *common, *how, *SMALL)
+    assert process.returncode == 0, process.stderr
+    last = process.stdout.strip().splitlines()[-1]
+    assert last.endswith(f"  3 class maps: {tmp_path / 'out'}  report: {page}")
+    process = run("report.py", work, "--out", tmp_path / "again")
+    assert "Note:" not in process.stdout and process.returncode == 0, process.stderr
+    assert (tmp_path / "again" / "report.html").read_bytes() == page.read_bytes()
+    message = error_of(run("report.py", tmp_path / "nothing"))
+    assert message.startswith("error: Expected `work_dir` to be an existing folder")
 
 
 def test_browse_writes_panels(tiny_city, tmp_path):

@@ -1,9 +1,11 @@
-"""Evaluate a checkpoint, and write a picture for every image.
+"""Evaluate a checkpoint, write a picture for every image, and a report.
 
-python tools/test.py configs/deeplabv3_focaldice.py work_dirs/deeplabv3_focaldice/best.pth --show-dir panels
+python tools/test.py configs/deeplabv3_focaldice.py work_dirs/deeplabv3_focaldice/best.pth --show-dir panels --report
 """
 
 import argparse
+import shlex
+import sys
 
 import _cli
 
@@ -13,9 +15,31 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("config", help="the config that the checkpoint was trained with")
     parser.add_argument("checkpoint", help="checkpoint file; only tensors are read from it")
     _cli.add_config_options(parser)
-    parser.add_argument("--show-dir", help="write a panel photo | ground truth | prediction for every image here")
+    parser.add_argument(
+        "--show-dir", help="write a panel photo | truth | prediction | wrong pixels for every image here"
+    )
     parser.add_argument("--out", metavar="DIR", help="write a class map (8-bit PNG) for every image here")
     parser.add_argument("--tta", action="store_true", help="average the predictions of flipped copies too")
+    parser.add_argument(
+        "--tta-scales",
+        nargs="+",
+        type=float,
+        metavar="X",
+        help="as --tta, with copies of these sizes too, such as 0.75 1 1.25",
+    )
+    parser.add_argument(
+        "--slide",
+        nargs=2,
+        type=int,
+        metavar=("H", "W"),
+        help="predict in windows of this size, in pixels of the resized image, that overlap (default: whole images)",
+    )
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="keep scores of every class and image, and pictures of the best and worst, in <work dir>/report, and show "
+        "them there in report.html; tools/report.py draws it again, without the model",
+    )
     return parser.parse_args()
 
 
@@ -24,13 +48,15 @@ def main() -> None:
     cfg = _cli.load(args)
     from cityseg_ext.apis import test
 
-    metrics = test(cfg, args.checkpoint, show_dir=args.show_dir, out_dir=args.out, tta=args.tta)
+    options = {name: getattr(args, name) for name in ("show_dir", "tta", "tta_scales", "slide", "report")}
+    command = shlex.join(["python", *sys.argv])
+    result = test(cfg, args.checkpoint, out_dir=args.out, command=command, **options)
     shown = ("mDice", "mIoU", "aAcc", "val/loss")
-    line = "  ".join(f"{name} {metrics[name]:.4f}" for name in shown if name in metrics)
-    written = "".join(
-        f"  {what}: {path}" for what, path in (("Panels", args.show_dir), ("Class maps", args.out)) if path
-    )
-    _cli.say(f"{line}{written}")
+    parts = [f"{name} {result.metrics[name]:.4f}" for name in shown if name in result.metrics]
+    for what, path in (("panels", args.show_dir), ("class maps", args.out)):
+        parts += [f"{result.pictures} {what}: {path}"] if path else []
+    parts += [f"report: {result.report}"] if result.report else []
+    _cli.say("  ".join(parts))
 
 
 if __name__ == "__main__":

@@ -99,6 +99,36 @@ def plot_curves(
     return PlottedCurves(Path(picture), [notice for log in logs for notice in log.notices])
 
 
+def curve_figures(logs: Sequence[RunLog | None], names: Sequence[str]) -> dict[str, Figure]:
+    """The plots of :func:`plot_curves` as figures of their own, by title; those without values are left out.
+
+    Args:
+        logs: runs, as :func:`~cityseg_ext.apis.run_log.read_run` gives them; None for one that has none, so that
+            colours mean the same runs as elsewhere.
+        names: what to call them.
+    """
+    colored = [(log, colormaps["tab10"](index % 10)) for index, log in enumerate(logs) if log is not None]
+    by = _axis([log for log, _ in colored], "auto")
+    figures = {}
+    for panel in _PANELS:
+        if not any(_has_values(log, panel) for log, _ in colored):
+            continue
+        figures[panel.title] = figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+        axis = figure.add_subplot()
+        smoothed = [_draw_run(axis, log, panel, by, color) for log, color in colored]
+        _dress(axis, panel, by, any(smoothed))
+        if len(names) > 1:
+            name_runs(figure, names)
+    return figures
+
+
+def name_runs(figure: Figure, names: Sequence[str]) -> None:
+    """A legend of runs, in the order of their colours, above the plots."""
+    handles = [Line2D([], [], color=colormaps["tab10"](index % 10), **_STRONG) for index in range(len(names))]
+    labels = [plain_text(name) for name in names]
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(names), 4), frameon=False)
+
+
 def _axis(logs: Sequence[RunLog], by: str) -> str:
     without = [log.name for log in logs if not log.counts_epochs]
     if by == "epoch" and without:
@@ -108,7 +138,7 @@ def _axis(logs: Sequence[RunLog], by: str) -> str:
 
 def _draw(figure: Figure, logs: Sequence[RunLog], by: str) -> None:
     panels = [panel for panel in _PANELS if any(_has_values(log, panel) for log in logs)]
-    classes = list(dict.fromkeys(name for log in logs for name in _class_dice(log)))
+    classes = list(dict.fromkeys(name for log in logs for name in class_dice(log)))
     count = len(panels) + bool(classes)
     if not count:
         raise ValueError(expected("runs", "logs with losses, scores or learning rates", [log.name for log in logs]))
@@ -122,9 +152,7 @@ def _draw(figure: Figure, logs: Sequence[RunLog], by: str) -> None:
         _dress(axis, panel, by, any(smoothed))
     if classes:
         _draw_classes(axes[-1], logs, classes, colors)
-    labels = [_plain(log.name) for log in logs]
-    handles = [Line2D([], [], color=color, **_STRONG) for color in colors]
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(logs), 4), frameon=False)
+    name_runs(figure, [log.name for log in logs])
 
 
 def _has_values(log: RunLog, panel: _Panel) -> bool:
@@ -164,21 +192,21 @@ def _draw_classes(axis: Axes, logs: Sequence[RunLog], classes: Sequence[str], co
     """Bars for one run, dots for several: bars of many runs are too thin to compare."""
     places = np.arange(len(classes))
     for log, color in zip(logs, colors, strict=True):
-        dice = _class_dice(log)
+        dice = class_dice(log)
         values = [dice.get(name, np.nan) for name in classes]
         if len(logs) == 1:
             axis.barh(places, values, color=color, height=0.7)
         else:
             axis.plot(values, places, "o", color=color, markersize=4.5, alpha=0.8)
-    axis.set_yticks(places, [_plain(name) for name in classes], fontsize=max(4, min(8, 150 // len(classes))))
+    axis.set_yticks(places, [plain_text(name) for name in classes], fontsize=max(4, min(8, 150 // len(classes))))
     axis.set(title="Dice of each class, last validation", xlim=(-0.02, 1.02), ylim=(len(classes) - 0.4, -0.6))
     axis.grid(axis="x" if len(logs) == 1 else "both", alpha=0.3)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _class_dice(log: RunLog) -> dict[str, float]:
-    """Class -> Dice in the last validation that has any."""
+def class_dice(log: RunLog) -> dict[str, float]:
+    """Class -> Dice in the last validation that has any; empty if none has."""
     for row in reversed(log.validation):
         values = {name.removeprefix("Dice/"): value for name, value in row.items() if name.startswith("Dice/")}
         if values:
@@ -221,7 +249,7 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
     return np.where(there, means, np.nan)
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """A name as it is: matplotlib would set formulas between dollars, and hide labels that begin with "_"."""
     text = text.replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text

@@ -81,7 +81,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
     )
     if evaluation.total.boundary is not None:
         result["widths"] = dict(BoundaryIoU=BAND_WIDTH, BoundaryF=TOLERANCE, ThinRecall=THIN_WIDTH, unit="diagonals")
-    return _without_nan(result)
+    return without_nan(result)
 
 
 def as_csv(evaluation: Evaluation) -> str:
@@ -202,9 +202,10 @@ def _csv(rows: list[list[Any]]) -> str:
     return text.getvalue()
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """Values for JSON: None for every float that is not finite, at any depth."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

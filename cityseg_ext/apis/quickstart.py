@@ -68,7 +68,7 @@ def quickstart(
         )
         stamp.write_text(json.dumps(done, indent=2))
     panels = Path(cfg.work_dir, "panels")
-    metrics = test(cfg, done["checkpoint"], show_dir=str(panels))
+    metrics = test(cfg, done["checkpoint"], show_dir=str(panels)).metrics
     return QuickstartResult(
         metrics=metrics,
         minutes=done["minutes"],

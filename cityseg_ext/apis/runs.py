@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
@@ -18,9 +19,15 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from cityseg_ext.apis.checkpoint import allow_plain_types, check_pretrained, load_weights, read_checkpoint
 from cityseg_ext.apis.class_balance import fill_statistics, forget_weights
 from cityseg_ext.apis.curves import plot_curves
+from cityseg_ext.apis.inference_options import set_slide, set_tta
+from cityseg_ext.apis.provenance import provenance
+from cityseg_ext.apis.report_html import write_report
+from cityseg_ext.apis.report_record import FOLDER, make_record, write_record
 from cityseg_ext.apis.whole_files import check_writable
 from cityseg_ext.checks import expected
+from cityseg_ext.hooks.report import ReportHook
 from cityseg_ext.hooks.segmentor import segmentor_of
+from cityseg_ext.hooks.write_predictions import WritePredictionsHook
 
 _RUN_NUMBERS = itertools.count(1)
 
@@ -91,45 +98,81 @@ def train(cfg: Config, resume: str | None = None) -> TrainResult:
     )
 
 
+@dataclass(frozen=True)
+class EvalResult:
+    """What a test run has measured and written.
+
+    Attributes:
+        metrics: the scores.
+        pictures: how many files it wrote into each of the folders asked for.
+        report: the report's page; None if none was asked for.
+    """
+
+    metrics: dict[str, float]
+    pictures: int = 0
+    report: Path | None = None
+
+
 def test(
-    cfg: Config, checkpoint: str, show_dir: str | None = None, out_dir: str | None = None, tta: bool = False
-) -> dict[str, float]:
+    cfg: Config,
+    checkpoint: str,
+    show_dir: str | None = None,
+    out_dir: str | None = None,
+    tta: bool = False,
+    tta_scales: Sequence[float] | None = None,
+    slide: Sequence[int] | None = None,
+    report: bool = False,
+    command: str = "",
+) -> EvalResult:
     """Evaluate a checkpoint.
 
     Args:
         cfg: the config that it was trained with.
         checkpoint: path of the checkpoint; loaded strictly, as tensors only.
-        show_dir: write a panel photo | ground truth | prediction for every image there.
+        show_dir: write a panel photo | ground truth | prediction | wrong pixels for every image there.
         out_dir: write a class map (8-bit PNG of class indices) for every image there.
         tta: average the predictions of augmented copies, as ``tta_pipeline`` says.
+        tta_scales: do so with copies of these sizes too, as factors.
+        slide: height and width of windows to predict in; by default images are predicted whole.
+        report: write a record of the run, and a page that shows it, into ``<work_dir>/report``.
+        command: the command line, for the record.
 
     Returns:
-        The metrics.
+        The metrics, and what was written.
 
     Raises:
         FileNotFoundError, ValueError: if a path, the checkpoint or the config is wrong.
         OSError: if a folder cannot be written.
     """
+    origin = cfg
     cfg = copy.deepcopy(cfg)  # the caller's stays as it is
-    for name, folder in (("work_dir", cfg.work_dir), ("show_dir", show_dir), ("out_dir", out_dir)):
+    report_dir = str(Path(cfg.work_dir, FOLDER)) if report else None
+    folders = dict(work_dir=cfg.work_dir, show_dir=show_dir, out_dir=out_dir, report=report_dir)
+    for name, folder in folders.items():
         if folder is not None:
             check_writable(name, folder)
-    if show_dir is not None or out_dir is not None:
-        cfg.custom_hooks = [
-            *cfg.get("custom_hooks", []),
-            dict(type="WritePredictionsHook", show_dir=show_dir, out_dir=out_dir),
-        ]
-    if tta:
-        if "tta_pipeline" not in cfg or "tta_model" not in cfg:
-            raise ValueError(expected("tta", "used with a config that has tta_pipeline and tta_model", cfg.filename))
-        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
-        cfg.model = dict(**cfg.tta_model, module=cfg.model)
+    pictures = WritePredictionsHook(show_dir, out_dir) if show_dir is not None or out_dir is not None else None
+    counts = ReportHook() if report else None
+    if slide is not None:
+        set_slide(cfg, slide)
+    if tta or tta_scales is not None:
+        set_tta(cfg, tta_scales)
     cfg.load_from = None  # mmengine would load without checking that the weights fit
     forget_weights(cfg)
     _join_processes(cfg)
     runner = _build_runner(cfg)
+    for hook in (pictures, counts):
+        if hook is not None:
+            runner.register_hook(hook)
     load_weights(segmentor_of(runner.model), checkpoint)
-    return runner.test()
+    metrics = runner.test()
+    page = None
+    if counts is not None and is_main_process():
+        known = provenance(origin, checkpoint, command)
+        record = make_record(counts, metrics, runner.test_dataloader.dataset.metainfo, known)
+        write_record(record, counts.panels, report_dir)
+        page = write_report([cfg.work_dir]).page
+    return EvalResult(metrics, len(pictures.names) if pictures else 0, page)
 
 
 def _draw_curves(runner: Runner) -> Path | None:

@@ -5,6 +5,7 @@ from .fused_upsampling import FusedUpsamplingHook
 from .loss_parts import LossPartsHook
 from .preflight import PreflightHook
 from .progress_bar import ProgressBarHook
+from .report import ReportHook
 from .validation_panels import ValidationPanelsHook
 from .write_predictions import WritePredictionsHook
 
@@ -14,6 +15,7 @@ __all__ = [
     "LossPartsHook",
     "PreflightHook",
     "ProgressBarHook",
+    "ReportHook",
     "ValidationPanelsHook",
     "WritePredictionsHook",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import cv2
 import mmcv
 import numpy as np
@@ -36,6 +38,13 @@ def prediction_panel(sample: SegDataSample, dataset: BaseDataset, max_width: int
         photo = _reduced(photo, room, cv2.INTER_AREA)
         maps = {title: _reduced(indices, room, cv2.INTER_NEAREST) for title, indices in maps.items()}
     return comparison_panel(photo, maps, dataset.metainfo["classes"], dataset.metainfo["palette"])
+
+
+def relative_name(img_path: str, dataset: BaseDataset) -> str:
+    """The name of a photograph below the data set's folder of photographs, with the folders in between."""
+    folder = (getattr(dataset, "data_prefix", None) or {}).get("img_path") or os.path.dirname(img_path)
+    name = os.path.relpath(img_path, folder)
+    return os.path.basename(img_path) if name.startswith("..") else name
 
 
 def class_map(data) -> np.ndarray:

@@ -9,6 +9,8 @@ import torch
 
 from cityseg_ext.apis.config import load_config
 from cityseg_ext.apis.curves import plot_curves
+from cityseg_ext.apis.inference_options import set_slide
+from cityseg_ext.apis.report_record import read_record
 from cityseg_ext.apis.run_log import read_run
 from cityseg_ext.apis.runs import test as run_test
 from cityseg_ext.apis.runs import train
@@ -58,7 +60,7 @@ def test_train_resume_and_test(config, tmp_path):
     assert math.isfinite(line["val/loss"]) and 0 <= line["mDice"] <= 1
     assert line["val/loss"] == pytest.approx(1.5 * line["val/focal"] + line["val/dice"], rel=1e-6)
 
-    metrics = run_test(config(), str(first.checkpoint), str(tmp_path / "show"), str(tmp_path / "out"))
+    metrics = run_test(config(), str(first.checkpoint), str(tmp_path / "show"), str(tmp_path / "out")).metrics
     for name in ("mDice", "mIoU", "aAcc", "val/loss"):
         assert metrics[name] == pytest.approx(line[name], rel=1e-6)
     names = {f"synth/synth_000000_{index:06d}_leftImg8bit.png" for index in range(3)}
@@ -109,9 +111,52 @@ def test_the_plateau_follows_the_validation_loss(config):
 
 def test_tta_merges_the_flipped_copy(config):
     result = train(config())
-    plain = run_test(config(), str(result.checkpoint))
-    flipped = run_test(config(), str(result.checkpoint), tta=True)
+    plain = run_test(config(), str(result.checkpoint)).metrics
+    flipped = run_test(config(), str(result.checkpoint), tta=True).metrics
     assert set(flipped) >= {"mDice", "val/loss"} and flipped["val/loss"] != plain["val/loss"]
+
+
+def test_tta_takes_scales(config):
+    checkpoint = str(train(config()).checkpoint)
+    flipped, same = (run_test(config(), checkpoint, **how).metrics for how in (dict(tta=True), dict(tta_scales=[1])))
+    assert same == flipped
+    several = run_test(config(), checkpoint, tta_scales=[0.5, 1.25]).metrics
+    assert several["val/loss"] != flipped["val/loss"] and 0 <= several["mDice"] <= 1
+    for scales in ([0], [float("inf")], []):
+        with pytest.raises(ValueError, match="tta_scales"):
+            run_test(config(), checkpoint, tta_scales=scales)
+
+
+def test_windows(config):
+    checkpoint = str(train(config()).checkpoint)
+    whole = run_test(config(), checkpoint).metrics
+    assert run_test(config(), checkpoint, slide=(64, 128)).metrics == pytest.approx(whole, rel=1e-6)
+    assert run_test(config(), checkpoint, slide=(48, 40), tta_scales=[1, 2]).metrics["val/loss"] != whole["val/loss"]
+    with pytest.raises(ValueError, match=r"`slide` to be two positive numbers, height and width, but got \[0, 40\]"):
+        run_test(config(), checkpoint, slide=(0, 40))
+    options = dict(cfg_options={}, data_root=config().data_root)
+    with pytest.raises(ValueError, match=r"two positive multiples of 16, height and width, but got \[48, 40\]"):
+        set_slide(load_config("configs/unet_ce.py", **options), (48, 40))
+
+
+def test_a_report_is_kept_and_shown(config, tmp_path):
+    result = train(config())
+    plain = run_test(config(), str(result.checkpoint))
+    assert plain.pictures == 0 and plain.report is None
+    tested = run_test(config(), str(result.checkpoint), str(tmp_path / "show"), report=True, command="the command")
+    assert tested.metrics == plain.metrics and tested.pictures == 3
+    assert tested.report == result.work_dir / "report" / "report.html"
+    record = read_record(tested.report.parent / "record.json")
+    for name in ("mDice", "mIoU", "aAcc", "mDice_per_image", "val/loss"):
+        assert record.scores[name] == tested.metrics[name]
+    names = [f"synth/synth_000000_{index:06d}_leftImg8bit.png" for index in range(3)]
+    assert [row["name"] for row in record.images] == names
+    ranked = sorted(record.images, key=lambda row: (row["mDice"], row["name"]))
+    shown = [*record.worst, *reversed(record.best)]
+    assert [(row["name"], row["mDice"]) for row in shown] == [(row["name"], row["mDice"]) for row in ranked]
+    assert record.provenance["command"] == "the command" and "FocalDiceLoss" in record.provenance["config_text"]
+    text = tested.report.read_text()
+    assert all(name in text for name in names) and text.count('src="data:image/png') == 9 + 3
 
 
 def test_the_callers_config_stays_as_it_is(config, tmp_path):
@@ -239,10 +284,10 @@ def test_image_pairs_of_any_size(tiny_pairs, tmp_path, monkeypatch):
     )
     result = train(cfg)
     (line,) = validation_lines(result)
-    metrics = run_test(cfg, str(result.checkpoint), str(tmp_path / "show"), str(tmp_path / "out"))
+    metrics = run_test(cfg, str(result.checkpoint), str(tmp_path / "show"), str(tmp_path / "out")).metrics
     assert metrics["val/loss"] == pytest.approx(line["val/loss"], rel=1e-6) and math.isfinite(line["val/loss"])
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"1.png", "2.png"}
     pair, panel = (cv2.imread(str(folder / "1.png")) for folder in (tiny_pairs / "val", tmp_path / "show"))
     assert (panel[20:60, :40] == pair[:, :40]).all() and panel.shape[1] == 4 * 40 + 3 * 6
-    averaged = run_test(cfg, str(result.checkpoint), tta=True)
+    averaged = run_test(cfg, str(result.checkpoint), tta=True).metrics
     assert 0 <= averaged["mDice"] <= 1

@@ -65,7 +65,7 @@ def test_ema_weights_are_validated_and_saved(run):
     assert {"state_dict", "ema_state_dict"} <= saved.keys()
     # mmengine saves the averaged weights as `state_dict`: test and inference need to know nothing.
     cfg.custom_hooks = []
-    assert run_test(cfg, str(result.work_dir / "epoch_2.pth"))["val/loss"] == pytest.approx(best, rel=1e-5)
+    assert run_test(cfg, str(result.work_dir / "epoch_2.pth")).metrics["val/loss"] == pytest.approx(best, rel=1e-5)
     _, resumed = run(epochs=3, resume="auto", custom_hooks=hook)
     assert [line["step"] for line in lines_of(resumed) if "mDice" in line] == [6]
 
@@ -120,9 +120,9 @@ def test_class_weights_by_name_are_counted_and_kept_in_the_config(run, tmp_path)
     assert kept == json.loads((result.work_dir / "dataset" / "class_weights_enet.json").read_text())
     assert cfg.model.decode_head.loss_decode.class_weight == "enet"  # the caller's config stays as it is
     last = [line["val/loss"] for line in lines_of(result) if "mDice" in line][-1]
-    assert run_test(cfg, str(result.checkpoint))["val/loss"] == pytest.approx(last, rel=1e-6)
+    assert run_test(cfg, str(result.checkpoint)).metrics["val/loss"] == pytest.approx(last, rel=1e-6)
     cfg.work_dir = str(tmp_path / "elsewhere")
-    assert run_test(cfg, str(result.checkpoint))["val/loss"] != pytest.approx(last, rel=1e-3)
+    assert run_test(cfg, str(result.checkpoint)).metrics["val/loss"] != pytest.approx(last, rel=1e-3)
 
 
 def test_batches_of_one_are_refused_where_they_cannot_work(run):
@@ -139,7 +139,7 @@ def test_syncbn_becomes_batchnorm_in_one_process(run):
     norm = dict(type="SyncBN", requires_grad=True)
     fields = {f"model.{part}.norm_cfg": norm for part in ("backbone", "decode_head", "auxiliary_head")}
     cfg, result = run(**fields)
-    assert 0 <= run_test(cfg, str(result.checkpoint))["mDice"] <= 1
+    assert 0 <= run_test(cfg, str(result.checkpoint)).metrics["mDice"] <= 1
 
 
 @pytest.mark.parametrize("pool", ["image", "batch"])
