@@ -39,8 +39,8 @@ def set_slide(cfg: Config, window: Sequence[int]) -> None:
     Raises:
         ValueError: if a side is no positive multiple of the model's ``size_divisor``.
     """
-    divisor = (cfg.model.get("test_cfg") or {}).get("size_divisor") or 1
-    divisor = cfg.model.data_preprocessor.get("test_cfg", {}).get("size_divisor", divisor)
+    # Whole images are padded to multiples of it; windows are taken as they are.
+    divisor = (cfg.model.data_preprocessor.get("test_cfg") or {}).get("size_divisor") or 1
     if min(window) < 1 or any(side % divisor for side in window):
         rule = f"two positive multiples of {divisor}" if divisor > 1 else "two positive numbers"
         raise ValueError(expected("slide", f"{rule}, height and width", list(window)))
