@@ -9,6 +9,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models are tiny, and thread
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # for `import reference`, and for processes that tests start elsewhere
 SHARED = ROOT.parent / "shared"
+TINY = {
+    "model.backbone.base_channels": 8,
+    "model.backbone.stem_channels": 8,
+    "model.decode_head.in_channels": 64,
+    "model.decode_head.channels": 8,
+    "model.auxiliary_head.in_channels": 32,
+    "model.auxiliary_head.channels": 8,
+    "default_hooks.logger.interval": 1,
+}
+"""Fields that make `deeplabv3_r18_focaldice.py` a model of a few thousand weights, whose every step is logged."""
 
 
 @pytest.fixture(scope="session")

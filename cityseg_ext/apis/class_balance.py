@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from cityseg_ext.apis.dataset_check import check_dataset
 from cityseg_ext.apis.dataset_statistics import STATISTICS
 from cityseg_ext.checks import expected
 from cityseg_ext.functional.class_statistics import WEIGHTINGS
-from cityseg_ext.functional.dataset_statistics import DatasetStatistics
 from cityseg_ext.statistics_file import load_statistics
 
 NEED_STATISTICS = ("ClassBalancedSampler", "ClassAwareCrop")
@@ -86,7 +86,7 @@ def _without_statistics(cfg: Config) -> Iterator[ConfigDict]:
             yield part
 
 
-def _count(cfg: Config) -> DatasetStatistics:
+def _count(cfg: Config) -> None:
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("counting classes", visible=False)
@@ -97,6 +97,5 @@ def _count(cfg: Config) -> DatasetStatistics:
     seen = "as counted before" if check.cached else "counted now"
     print_log(f"Class statistics of the training labels, {seen}: {check.path}", logger="current")
     if errors:
-        cure = "tools/check_dataset.py lists them."
-        print_log(f"The data has {errors} errors: {cure}", logger="current", level=30)
-    return check.statistics
+        message = f"The data has {errors} errors: tools/check_dataset.py lists them."
+        print_log(message, logger="current", level=logging.WARNING)

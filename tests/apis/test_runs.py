@@ -6,6 +6,7 @@ import math
 import cv2
 import pytest
 import torch
+from conftest import ROOT, TINY
 
 from cityseg_ext.apis.config import load_config
 from cityseg_ext.apis.curves import plot_curves
@@ -15,21 +16,9 @@ from cityseg_ext.apis.run_log import read_run
 from cityseg_ext.apis.runs import test as run_test
 from cityseg_ext.apis.runs import train
 
-TINY = {
-    "model.backbone.base_channels": 8,
-    "model.backbone.stem_channels": 8,
-    "model.decode_head.in_channels": 64,
-    "model.decode_head.channels": 8,
-    "model.auxiliary_head.in_channels": 32,
-    "model.auxiliary_head.channels": 8,
-    "default_hooks.logger.interval": 1,
-}
-
 
 @pytest.fixture
 def config(tiny_city, tmp_path, monkeypatch):
-    from conftest import ROOT
-
     monkeypatch.chdir(ROOT)
 
     def make(name="deeplabv3_r18_focaldice", epochs=1, **options):
@@ -265,8 +254,6 @@ def test_29_classes_from_label_ids(config):
 
 
 def test_image_pairs_of_any_size(tiny_pairs, tmp_path, monkeypatch):
-    from conftest import ROOT
-
     monkeypatch.chdir(ROOT)
     options = {f"{name}.dataset.img_suffix": ".png" for name in ("train_dataloader", "val_dataloader")}
     options |= {"test_dataloader.dataset.img_suffix": ".png", "model.backbone.base_channels": 4}

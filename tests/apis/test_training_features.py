@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, TINY
 from mmengine.optim import OptimWrapper
 from torch import nn
 
@@ -13,16 +13,6 @@ from cityseg_ext.apis.config import load_config
 from cityseg_ext.apis.runs import test as run_test
 from cityseg_ext.apis.runs import train
 from cityseg_ext.losses import FocalDiceLoss
-
-TINY = {
-    "model.backbone.base_channels": 8,
-    "model.backbone.stem_channels": 8,
-    "model.decode_head.in_channels": 64,
-    "model.decode_head.channels": 8,
-    "model.auxiliary_head.in_channels": 32,
-    "model.auxiliary_head.channels": 8,
-    "default_hooks.logger.interval": 1,
-}
 
 
 @pytest.fixture

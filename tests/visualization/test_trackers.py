@@ -7,21 +7,13 @@ import struct
 import cv2
 import numpy as np
 import pytest
+from conftest import ROOT, TINY
 from mmseg.registry import VISBACKENDS
 
 from cityseg_ext.apis.config import load_config
 from cityseg_ext.apis.runs import train
 from cityseg_ext.apis.tracking import set_tensorboard, set_wandb
 
-TINY = {
-    "model.backbone.base_channels": 8,
-    "model.backbone.stem_channels": 8,
-    "model.decode_head.in_channels": 64,
-    "model.decode_head.channels": 8,
-    "model.auxiliary_head.in_channels": 32,
-    "model.auxiliary_head.channels": 8,
-    "default_hooks.logger.interval": 1,
-}
 EPOCHS = 3
 STEPS = [2, 4, 6]  # training steps that are done at the end of each epoch: 4 scenes in batches of 2
 NAMES = ["val/loss", "val/focal", "val/dice", "mDice", "mIoU", "aAcc", "Dice/road", "IoU/road"]
@@ -42,7 +34,6 @@ def _no_network(monkeypatch, tmp_path):
 
 @pytest.fixture
 def config(tiny_city, tmp_path, monkeypatch):
-    from conftest import ROOT
 
     monkeypatch.chdir(ROOT)
 
