@@ -150,7 +150,8 @@ class StreetSceneMetric(BaseMetric):
         instances = path[: -len(end)] + INSTANCE_SUFFIX
         if not fileio.exists(instances):
             return confusion, None
-        pixels = cv2.imdecode(np.frombuffer(fileio.get(instances), np.uint8), cv2.IMREAD_UNCHANGED)
+        data = np.frombuffer(fileio.get(instances), np.uint8)
+        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
         if pixels is None or pixels.ndim != 2:
             raise ValueError(file_problem(instances, "a readable map of instance ids", "another kind of file"))
         return confusion, instance_sums(pred_ids, pixels)

@@ -19,15 +19,12 @@ NUM_CLASSES = len(CLASSES)
 
 def images(count):
     generator = torch.Generator().manual_seed(0)
-    ids = [LABEL_BY_NAME[name].id for name in CLASSES]
     for index in range(count):
         shape = (5 + index, 8 - index % 3)
         logits = torch.randn(NUM_CLASSES, *shape, generator=generator)
         target = torch.randint(0, NUM_CLASSES, shape, generator=generator)
         target[0] = 255
         label = f"{index}{LABEL_SUFFIXES['label_ids']}"
-        objects = torch.tensor(ids)[target.clamp(max=NUM_CLASSES - 1)] * (1 + 999 * (target == 3)) + target % 3
-        cv2.imwrite(f"{index}{INSTANCE_SUFFIX}", objects.numpy().astype(np.uint16))
         yield dict(
             img_path=f"{index}.png",
             seg_map_path=label,
@@ -35,6 +32,15 @@ def images(count):
             pred_sem_seg=dict(data=logits.argmax(0, keepdim=True)),
             gt_sem_seg=dict(data=target[None]),
         )
+
+
+def write_instances(count, folder):
+    """Once for all ranks: one that writes while another reads would be a race."""
+    ids = torch.tensor([LABEL_BY_NAME[name].id for name in CLASSES])
+    for index, sample in enumerate(images(count)):
+        target = sample["gt_sem_seg"]["data"][0]
+        objects = ids[target.clamp(max=NUM_CLASSES - 1)] * (1 + 999 * (target == 3)) + target % 3
+        cv2.imwrite(str(folder / f"{index}{INSTANCE_SUFFIX}"), objects.numpy().astype(np.uint16))
 
 
 def evaluate(rank, world_size, count, folder):
@@ -68,6 +74,7 @@ def evaluate(rank, world_size, count, folder):
 
 @pytest.mark.parametrize("count", [5, 7])
 def test_ranks_do_not_matter(count, tmp_path):
+    write_instances(count, tmp_path)
     results = []
     for world_size in (1, 2, 3):
         if world_size == 1:
