@@ -128,6 +128,13 @@ def test_without_all_instance_files_there_is_no_iiou(images, monkeypatch):
     assert "1 of 5 images have no *_gtFine_instanceIds.png" in lines[0]
 
 
+@pytest.mark.parametrize("content", [b"", b"no PNG"])
+def test_instance_files_that_cannot_be_read_are_named(images, tmp_path, content):
+    (tmp_path / f"0{INSTANCE_SUFFIX}").write_bytes(content)
+    with pytest.raises(ValueError, match=r"0_gtFine_instanceIds.png.* to be a readable map of instance ids"):
+        evaluate(build(), images)
+
+
 def test_29_classes_are_scored_on_the_19(images):
     parking, road = (CITYSCAPES_29.classes.index(name) for name in ("parking", "road"))
     target = np.full((4, 5), road)
