@@ -13,13 +13,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cityseg_ext.apis.config_tree import losses, walk_transforms
+from cityseg_ext.apis.data_options import BALANCED_CROP, BALANCED_SAMPLER
 from cityseg_ext.apis.dataset_check import check_dataset
 from cityseg_ext.apis.dataset_statistics import STATISTICS
 from cityseg_ext.checks import expected
 from cityseg_ext.functional.class_statistics import WEIGHTINGS
 from cityseg_ext.statistics_file import load_statistics
-
-NEED_STATISTICS = ("ClassBalancedSampler", "ClassAwareCrop")
 
 
 def fill_statistics(cfg: Config) -> None:
@@ -61,8 +60,8 @@ def forget_weights(cfg: Config) -> None:
     Args:
         cfg: a config from :func:`~cityseg_ext.apis.config.load_config`; changed.
     """
+    path = Path(cfg.work_dir, "dataset", STATISTICS)
     for loss in _weighted_by_name(cfg):
-        path = Path(cfg.work_dir, "dataset", STATISTICS)
         if path.is_file():
             loss.class_weight = load_statistics(path).class_weights[loss.class_weight].tolist()
         else:
@@ -82,7 +81,7 @@ def _weighted_by_name(cfg: Config) -> Iterator[ConfigDict]:
 def _without_statistics(cfg: Config) -> Iterator[ConfigDict]:
     loader = cfg.train_dataloader
     for part in (loader.sampler, *walk_transforms(loader.dataset.get("pipeline", []))):
-        if part.type in NEED_STATISTICS and part.get("statistics") is None:
+        if part.type in (BALANCED_SAMPLER, BALANCED_CROP) and part.get("statistics") is None:
             yield part
 
 

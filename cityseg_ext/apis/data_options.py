@@ -9,7 +9,7 @@ from mmengine.config import Config
 from cityseg_ext.apis.config_tree import dataloaders, is_epoch_based, pipelines, walk_transforms
 from cityseg_ext.checks import check_at_least, expected
 
-BALANCED_SAMPLER = "ClassBalancedSampler"
+BALANCED_SAMPLER, BALANCED_CROP = "ClassBalancedSampler", "ClassAwareCrop"
 
 
 def set_data_root(cfg: Config, value: str) -> None:
@@ -84,7 +84,7 @@ def set_weighted_sampler(cfg: Config, value: bool) -> None:
         return
     plain = "DefaultSampler" if is_epoch_based(cfg) else "InfiniteSampler"
     loader.sampler = dict(type=BALANCED_SAMPLER) if value else dict(type=plain, shuffle=True)
-    before, after = ("RandomCrop", "ClassAwareCrop") if value else ("ClassAwareCrop", "RandomCrop")
+    before, after = ("RandomCrop", BALANCED_CROP) if value else (BALANCED_CROP, "RandomCrop")
     for transform in walk_transforms([cfg.get("train_pipeline", []), loader.dataset.get("pipeline", [])]):
         if transform.type == before:
             size = transform.crop_size

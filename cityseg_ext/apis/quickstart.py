@@ -11,7 +11,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from cityseg_ext.apis.curves import plot_curves
-from cityseg_ext.apis.runs import test, train
+from cityseg_ext.apis.runs import CURVES, test, train
 from cityseg_ext.apis.synthetic_cityscapes import NUM_TRAIN, NUM_VAL, write_synthetic_cityscapes
 
 
@@ -74,7 +74,7 @@ def quickstart(
         minutes=done["minutes"],
         checkpoint=Path(done["checkpoint"]),
         panels=panels,
-        curves=plot_curves([done["scalars"]], Path(cfg.work_dir, "curves.png")).picture,
+        curves=plot_curves([done["scalars"]], Path(cfg.work_dir, CURVES)).picture,
     )
 
 

@@ -29,6 +29,7 @@ from cityseg_ext.hooks.report import ReportHook
 from cityseg_ext.hooks.segmentor import segmentor_of
 from cityseg_ext.hooks.write_predictions import WritePredictionsHook
 
+CURVES = "curves.png"
 _RUN_NUMBERS = itertools.count(1)
 
 
@@ -177,12 +178,13 @@ def test(
 
 def _draw_curves(runner: Runner) -> Path | None:
     """Draw what the run has logged, in its first process; a run of few steps may have logged nothing."""
-    picture = Path(runner.work_dir, "curves.png")
+    picture = Path(runner.work_dir, CURVES)
     if is_main_process():
         try:
             plot_curves([runner.work_dir], picture)
         except ValueError as error:
             runner.logger.warning(f"No curves were drawn: {error}")
+            return None  # a picture of an earlier run may be there
     return picture if picture.is_file() else None
 
 
