@@ -47,6 +47,33 @@ def tiny_pairs(tmp_path_factory):
     return write_synthetic_pairs(root, train=4, val=2, size=40, resize="nearest", quality=None)
 
 
+@pytest.fixture(scope="session")
+def tiny_model(tiny_city, tmp_path_factory):
+    """Paths of a config and of a checkpoint for the tiny city: a model of a few thousand random weights."""
+    import torch
+    from mmengine.registry import init_default_scope
+    from mmseg.registry import MODELS
+
+    from cityseg_ext.apis.config import load_config
+    from cityseg_ext.labels import CITYSCAPES_19
+
+    folder = tmp_path_factory.mktemp("tiny_model")
+    cfg = load_config(
+        str(ROOT / "configs" / "deeplabv3_r18_focaldice.py"),
+        data_root=str(tiny_city),
+        work_dir=str(folder / "work"),
+        image_size=(64, 128),
+        num_workers=0,
+        cfg_options=TINY,
+    )
+    init_default_scope("mmseg")
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=CITYSCAPES_19.metainfo)), folder / "tiny.pth")
+    cfg.dump(folder / "tiny.py")
+    return str(folder / "tiny.py"), str(folder / "tiny.pth")
+
+
 @pytest.fixture(autouse=True)
 def _registered():
     """Everything is registered, and registries look names up in mmseg's scope, as in a run."""

@@ -14,7 +14,7 @@ from torch import nn
 from cityseg_ext.checks import expected, file_problem, shorten
 
 
-def load_weights(model: nn.Module, path: str) -> None:
+def load_weights(model: nn.Module, path: str) -> dict:
     """Load the weights of a checkpoint into a model of the same architecture.
 
     Nothing but tensors and plain containers is unpickled, so that a checkpoint from a stranger cannot run code.
@@ -23,14 +23,18 @@ def load_weights(model: nn.Module, path: str) -> None:
         model: a segmentor.
         path: a checkpoint of mmengine, or a plain state dict.
 
+    Returns:
+        What the checkpoint says about itself, its ``meta``; empty for a plain state dict.
+
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is no checkpoint, holds other objects, or fits another model.
     """
-    state = _read_state(path, "checkpoint")
+    state, meta = _read_state(path, "checkpoint")
     state = {key.removeprefix("module."): value for key, value in state.items()}
     _check_fit(path, model.state_dict(), state)
     model.load_state_dict(state, strict=False)
+    return meta
 
 
 def backbone_prefix(path: str) -> str | None:
@@ -39,7 +43,7 @@ def backbone_prefix(path: str) -> str | None:
     Raises:
         FileNotFoundError, ValueError: as :func:`load_weights`.
     """
-    named = any(key.startswith("backbone.") for key in _read_state(path, "pretrained"))
+    named = any(key.startswith("backbone.") for key in _read_state(path, "pretrained")[0])
     return "backbone." if named else None
 
 
@@ -58,7 +62,7 @@ def check_pretrained(backbone: nn.Module) -> None:
         if item["type"] != "Pretrained" or "://" in path:
             continue
         state = {f"{prefix}{key}": value.shape for key, value in backbone.state_dict().items()}
-        loaded = _read_state(path, "model.backbone.init_cfg.checkpoint")
+        loaded, _ = _read_state(path, "model.backbone.init_cfg.checkpoint")
         if not any(state.get(key) == value.shape for key, value in loaded.items()):
             rule = f"weights of the backbone {type(backbone).__name__}, such as {shorten(list(state), 2)}"
             found = f"{shorten(list(loaded), 2)}, of which none fits"
@@ -111,8 +115,8 @@ def allow_plain_types() -> None:
     torch.serialization.add_safe_globals(types)
 
 
-def _read_state(path: str, name: str) -> dict[str, torch.Tensor]:
-    """Weights by name, from a checkpoint or a plain state dict; ``name`` is the argument that gave the path."""
+def _read_state(path: str, name: str) -> tuple[dict[str, torch.Tensor], dict]:
+    """Weights by name, and ``meta``, of a checkpoint or a plain state dict; ``name`` is the argument with the path."""
     if not Path(path).is_file():
         raise FileNotFoundError(expected(name, "an existing file", repr(path)))
     loaded = read_checkpoint(path)
@@ -121,7 +125,8 @@ def _read_state(path: str, name: str) -> dict[str, torch.Tensor]:
         raise ValueError(
             file_problem(path, "a checkpoint with a 'state_dict' of tensors", f"a {type(loaded).__name__}")
         )
-    return state
+    meta = loaded.get("meta")
+    return state, meta if isinstance(meta, dict) else {}
 
 
 def _history_method(owner: object, name: str) -> object:
