@@ -30,9 +30,7 @@ def add_config_options(parser: argparse.ArgumentParser, *, training: bool = Fals
             if argument.get("action") == "boolean":
                 argument["action"] = argparse.BooleanOptionalAction
             parser.add_argument(option.flag, help=f"{option.help} (default: the config's)", **argument)
-    parser.add_argument(
-        "--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="default: the best there is"
-    )
+    add_device_option(parser)
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -58,6 +56,38 @@ def load(args: argparse.Namespace):
         cfg_options=args.cfg_options,
         **{option.name: getattr(args, option.name, None) for option in OPTIONS},
     )
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """Where to compute."""
+    parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="default: the best there is"
+    )
+
+
+@contextlib.contextmanager
+def progress_bar(text: str):
+    """A bar in the terminal, as a function of (done, in all); nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    task = bar.add_task("", total=None)
+
+    def progress(done: int, total: int) -> None:
+        bar.update(task, completed=done, total=total)
+        if done < total:
+            bar.start()  # not before: workers are forked first, and a bar has a thread
+        elif bar.live.is_started:
+            bar.stop()
+
+    try:
+        yield progress
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def say(text: object = "") -> None:

@@ -26,14 +26,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = _cli.load(args)
-    from rich.console import Console
-    from rich.progress import Progress
-
     from cityseg_ext.apis.browse import browse
 
-    console = Console(stderr=True)
-    with Progress(transient=True, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("drawing panels")
+    with _cli.progress_bar("drawing panels") as progress:
         result = browse(
             cfg,
             split=args.split,
@@ -42,7 +37,7 @@ def main() -> None:
             seed=args.seed,
             repeat=args.repeat,
             alpha=args.alpha,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=progress,
         )
     _cli.say(f"Wrote {result.panels} panels to {result.folder} (at a glance: {result.sheet})")
 

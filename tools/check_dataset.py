@@ -28,21 +28,18 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = _cli.load(args)
-    from rich.progress import Progress
-
     from cityseg_ext.apis.dataset_check import check_dataset
     from cityseg_ext.apis.dataset_report import class_table, problem_list, size_lines
     from cityseg_ext.checks import check_at_least
 
     check_at_least("max_listed", args.max_listed, 0)
-    with Progress(transient=True) as bar:
-        task = bar.add_task("reading images", visible=False)
+    with _cli.progress_bar("reading images") as progress:
         check = check_dataset(
             cfg,
             out_dir=args.out_dir,
             use_cache=not args.no_cache,
             num_workers=args.num_workers,
-            progress=lambda done, total: bar.update(task, completed=done, total=total, visible=done < total),
+            progress=progress,
         )
     statistics = check.statistics
     _cli.say(size_lines(statistics))

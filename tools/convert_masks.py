@@ -78,23 +78,10 @@ def main() -> None:
     args = parse_args()
     with contextlib.redirect_stdout(io.StringIO()):  # mmseg prints two lines about an optional source of data sets
         from cityseg_ext.apis.mask_conversion import convert_masks
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("converting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = bar.add_task("")
-
-    def progress(done: int, total: int) -> None:
-        bar.update(task, completed=done, total=total)
-        bar.start()  # not before: workers are forked first, and a bar has a thread
 
     options = {name: value for name, value in vars(args).items() if name not in ("allow_errors", "output_suffix")}
-    try:
+    with _cli.progress_bar("converting") as progress:
         report = convert_masks(**options, suffix=args.output_suffix, progress=progress)
-    finally:
-        if bar.live.is_started:
-            bar.stop()
     counts, pixels = report.counts, report.pixels
     if pixels:
         kinds = ("exact", "resolved", "uncertain", "unknown")

@@ -51,26 +51,12 @@ def main() -> None:
     with contextlib.redirect_stdout(io.StringIO()):  # mmseg prints two lines about an optional source of data sets
         from cityseg_ext.apis.evaluation import evaluate
         from cityseg_ext.apis.evaluation_report import as_table, check_reports, write_reports
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = bar.add_task("")
-
-    def progress(done: int, total: int) -> None:
-        bar.update(task, completed=done, total=total)
-        if bar.console.is_terminal:
-            bar.start()  # not before: workers are forked first, and a bar has a thread
 
     files = dict(csv=args.csv, json=args.json, per_image=args.per_image)
     check_reports(**files)
     names = ("pred_dir", "gt_dir", "pred_type", "gt_type", "taxonomy", "iiou", "boundary", "workers")
-    try:
+    with _cli.progress_bar("scoring") as progress:
         evaluation = evaluate(**{name: getattr(args, name) for name in names}, progress=progress)
-    finally:
-        if bar.live.is_started:
-            bar.stop()
     _cli.say(as_table(evaluation))
     written = write_reports(evaluation, **files)
     where = f" Wrote {', '.join(str(path) for path in written)}" if written else ""

@@ -22,17 +22,15 @@ def main() -> None:
     args = parse_args()
     cfg = _cli.load(args)
     from prettytable import PrettyTable
-    from rich.progress import Progress
 
     from cityseg_ext.apis.quickstart import quickstart
 
     sizes = dict(num_train=args.num_train, num_val=args.num_val)
-    with Progress(transient=True) as bar:
-        task = bar.add_task("writing scenes")
+    with _cli.progress_bar("writing scenes") as progress:
         result = quickstart(
             cfg,
             **{name: value for name, value in sizes.items() if value is not None},
-            progress=lambda done, total: bar.update(task, completed=done, total=total, visible=done < total),
+            progress=progress,
         )
     table = PrettyTable(["", "held-out scenes"], align="r")
     table.align[""] = "l"

@@ -8,6 +8,7 @@ import shlex
 import sys
 
 import _cli
+import _prediction
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,21 +20,7 @@ def parse_args() -> argparse.Namespace:
         "--show-dir", help="write a panel photo | truth | prediction | wrong pixels for every image here"
     )
     parser.add_argument("--out", metavar="DIR", help="write a class map (8-bit PNG) for every image here")
-    parser.add_argument("--tta", action="store_true", help="average the predictions of flipped copies too")
-    parser.add_argument(
-        "--tta-scales",
-        nargs="+",
-        type=float,
-        metavar="X",
-        help="as --tta, with copies of these sizes too, such as 0.75 1 1.25",
-    )
-    parser.add_argument(
-        "--slide",
-        nargs=2,
-        type=int,
-        metavar=("H", "W"),
-        help="predict in windows of this size, in pixels of the resized image, that overlap (default: whole images)",
-    )
+    _prediction.add_augmentation_options(parser)
     parser.add_argument(
         "--report",
         action="store_true",

@@ -105,7 +105,7 @@ def _inspect_photo(sample: Sample, finding: _Finding) -> int:
     """Fill in size (as stored) and digest; return the EXIF orientation, 1 to 8."""
     _, image = read_image_bytes(sample.photo, "photograph", sample.reading.photo_backend)
     orientation = _orientation(image)
-    pixels = decode_image(sample.photo, image, "photograph")  # Pillow refuses truncated files; OpenCV fills with grey
+    pixels = decode_image(sample.photo, image)  # Pillow refuses truncated files; OpenCV fills with grey
     if image.mode == "P":
         pixels = np.asarray(image.convert("RGB"))
     pixels = np.ascontiguousarray(take_half(sample.photo, pixels, sample.photo_half))

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import threading
 from pathlib import Path
 
 from cityseg_ext.checks import expected
 
-PART_NAME = re.compile(r"\.\d+\.cityseg-part")
+PART_NAME = re.compile(r"\.\d+-\d+\.cityseg-part")
 """Names of files that are being written; what a killed run has left of them may be removed."""
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file whole or not at all; the folder is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.parent / f".{os.getpid()}.cityseg-part"  # short, so that every name that the target may have fits
+    # Short, so that every name that the target may have fits; no two threads share it.
+    part = path.parent / f".{os.getpid()}-{threading.get_native_id()}.cityseg-part"
     try:
         part.write_bytes(data)
         os.replace(part, path)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from cityseg_ext.checks import expected
 from cityseg_ext.functional.color_mask import encode_color_mask
+from cityseg_ext.functional.overlay import overlay
 from cityseg_ext.labels import Color
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -20,42 +21,27 @@ PANEL_GAP = 6
 _INK, _PAPER = (40, 40, 40), 255
 _ROW = 20  # pixels of a line of text
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_STRIPE = 10  # pixels from one line of the hatch to the next
 
 
-def overlay(photo: UInt8Array, indices: UInt8Array, palette: Sequence[Color], alpha: float = 0.5) -> UInt8Array:
-    """Class colours over the photograph, with a thin line in a lighter colour of its class around each region.
-
-    What is no class is void: the photograph stays as it is there, hatched with black and white lines, which no class
-    colour looks like on any ground.
+def with_legend(
+    picture: UInt8Array, indices: UInt8Array, classes: Sequence[str], palette: Sequence[Color]
+) -> UInt8Array:
+    """A picture above a legend of the classes that occur in a class map.
 
     Args:
-        photo: uint8 (H, W, 3), RGB.
-        indices: uint8 (H, W), class indices.
+        picture: uint8 (H, W, 3), RGB.
+        indices: uint8 class indices, of any size.
+        classes: class names.
         palette: RGB colours of the classes.
-        alpha: how much of the class colour there is, 0 (the photograph) to 1 (the colour).
 
     Returns:
-        uint8 (H, W, 3), RGB.
-
-    Raises:
-        ValueError: if the shapes differ, or alpha is not between 0 and 1.
+        uint8 (H', W, 3), RGB.
 
     Example:
-        >>> photo, indices = np.full((1, 4, 3), 200, np.uint8), np.zeros((1, 4), np.uint8)
-        >>> overlay(photo, indices, [(100, 0, 50)], alpha=0.25)[0, 0].tolist()
-        [175, 150, 162]
+        >>> with_legend(np.zeros((40, 60, 3), np.uint8), np.zeros((40, 60), np.uint8), ['road'], [(128, 64, 128)]).shape
+        (66, 60, 3)
     """
-    if photo.shape != (*indices.shape, 3):
-        raise ValueError(expected("indices", f"of the photograph's size {photo.shape[:2]}", indices.shape))
-    if not 0 <= alpha <= 1:
-        raise ValueError(expected("alpha", "from 0 to 1", alpha))
-    colors = encode_color_mask(indices, palette)
-    blended = cv2.addWeighted(photo, 1 - alpha, colors, alpha, 0)
-    picture = np.where((indices >= len(palette))[..., None], _hatch(photo), blended)
-    borders = _borders(indices)
-    picture[borders] = colors[borders] // 2 + 127
-    return picture
+    return np.concatenate([picture, _legend(_entries([indices], classes, palette), picture.shape[1])], axis=0)
 
 
 def comparison_panel(
@@ -171,21 +157,6 @@ def contact_sheet(titled: Sequence[tuple[str, UInt8Array]], columns: int = 4, wi
         blank = [np.full_like(cells[0], _PAPER)] * (columns - len(cells))
         rows += [_side_by_side(cells + blank), np.full((PANEL_GAP, 1, 3), _PAPER, np.uint8)]
     return np.concatenate([np.broadcast_to(row, (row.shape[0], rows[0].shape[1], 3)) for row in rows[:-1]], axis=0)
-
-
-def _hatch(photo: UInt8Array) -> UInt8Array:
-    """Diagonal lines, each black beside white, so that one of the two shows on any ground."""
-    height, width = photo.shape[:2]
-    phase = (np.add.outer(np.arange(height), np.arange(width)) % _STRIPE)[..., None]
-    return np.where(phase == 0, np.uint8(0), np.where(phase == 1, np.uint8(255), photo))
-
-
-def _borders(indices: UInt8Array) -> npt.NDArray[np.bool_]:
-    """True in the last pixel of each region, to the right and downwards."""
-    borders = np.zeros(indices.shape, bool)
-    borders[:, :-1] |= indices[:, :-1] != indices[:, 1:]
-    borders[:-1] |= indices[:-1] != indices[1:]
-    return borders
 
 
 def _reduce(picture: UInt8Array, width: int) -> UInt8Array:

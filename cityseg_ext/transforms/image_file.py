@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 
 import numpy as np
@@ -29,25 +30,36 @@ def read_image_bytes(path: str, what: str, backend_args: dict | None = None) -> 
         FileNotFoundError: if there is no such file.
         ValueError: if it is no image, or claims more than 2**27 pixels.
     """
+    data = _read(path, what, backend_args)
     try:
-        data = fileio.get(path, backend_args=backend_args)
-    except (FileNotFoundError, IsADirectoryError) as error:
-        cure = "Check `data_root` and the suffix options."
-        raise FileNotFoundError(file_problem(path, f"an existing {what} file", "no file", cure)) from error
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is ours
-            image = Image.open(io.BytesIO(data))
+        image = _open(path, data)
     except Image.DecompressionBombError as error:
-        raise _too_large(path, str(error)) from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise unreadable(path, what, f"{len(data)} bytes that are no image") from error
+        raise _too_large(path, str(error), MAX_PIXELS) from error
     if image.width * image.height > MAX_PIXELS:
-        raise _too_large(path, f"{image.width}x{image.height}")
+        raise _too_large(path, f"{image.width}x{image.height}", MAX_PIXELS)
     return data, image
 
 
-def decode_image(path: str, image: Image.Image, what: str) -> np.ndarray:
+def read_large_image_bytes(path: str, what: str, max_pixels: int) -> bytes:
+    """As :func:`read_image_bytes`, with another limit, for those who decode without Pillow.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no image, or claims more than ``max_pixels``.
+    """
+    data = _read(path, what)
+    try:
+        image = _open(path, data)
+        pixels = image.width * image.height
+    except Image.DecompressionBombError as error:  # Pillow's limit is lower, and a setting of the whole process
+        named = re.search(r"\((\d+) pixels\)", str(error))
+        pixels = int(named[1]) if named else max_pixels + 1
+    if pixels > max_pixels:
+        raise _too_large(path, str(pixels), max_pixels)
+    return data
+
+
+def decode_image(path: str, image: Image.Image) -> np.ndarray:
     """All pixels of an image whose header :func:`read_image_bytes` has read: (H, W) or (H, W, C), RGB order.
 
     Raises:
@@ -57,7 +69,7 @@ def decode_image(path: str, image: Image.Image, what: str) -> np.ndarray:
         image.load()
         return np.asarray(image)
     except (OSError, SyntaxError, ValueError) as error:
-        raise unreadable(path, what, f"one that cannot be decoded ({error})") from error
+        raise unreadable(path, f"one that cannot be decoded ({error})") from error
 
 
 def take_half(path: str, pixels: np.ndarray, half: str | None) -> np.ndarray:
@@ -75,12 +87,28 @@ def take_half(path: str, pixels: np.ndarray, half: str | None) -> np.ndarray:
     return pixels[:, : width // 2] if half == "left" else pixels[:, width // 2 :]
 
 
-def unreadable(path: str, what: str, value: str) -> ValueError:
+def unreadable(path: str, value: str) -> ValueError:
     """The error for a file whose content is damaged."""
-    partner = "label" if what == "photograph" else "photograph"
-    return ValueError(file_problem(path, "a readable image", value, f"Restore it, or remove it and its {partner}."))
+    return ValueError(file_problem(path, "a readable image", value, "Restore or remove it."))
 
 
-def _too_large(path: str, value: str) -> ValueError:
+def _read(path: str, what: str, backend_args: dict | None = None) -> bytes:
+    try:
+        return fileio.get(path, backend_args=backend_args)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        cure = "Check `data_root` and the suffix options."
+        raise FileNotFoundError(file_problem(path, f"an existing {what} file", "no file", cure)) from error
+
+
+def _open(path: str, data: bytes) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limits here are ours
+            return Image.open(io.BytesIO(data))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise unreadable(path, f"{len(data)} bytes that are no image") from error
+
+
+def _too_large(path: str, value: str, max_pixels: int) -> ValueError:
     cure = "Its header is damaged, or it is meant to exhaust memory: remove it, or cut it into tiles."
-    return ValueError(file_problem(path, f"an image of at most {MAX_PIXELS} pixels", value, cure))
+    return ValueError(file_problem(path, f"an image of at most {max_pixels} pixels", value, cure))

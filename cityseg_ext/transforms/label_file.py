@@ -102,10 +102,10 @@ def unknown_problem(path: str, decoded: DecodedMask, source: str, taxonomy: Taxo
 def _pixels_as_color(path: str, image: Image.Image) -> np.ndarray:
     """uint8 (H, W, 3 or 4), RGB or RGBA."""
     if image.mode in ("P", "PA"):
-        decode_image(path, image, "label")
+        decode_image(path, image)
         return np.asarray(image.convert("RGBA"))
     if image.mode in ("RGB", "RGBA"):
-        return decode_image(path, image, "label")
+        return decode_image(path, image)
     raise ValueError(
         file_problem(
             path,
@@ -118,7 +118,7 @@ def _pixels_as_color(path: str, image: Image.Image) -> np.ndarray:
 
 def _pixels_as_ids(path: str, image: Image.Image, cure: str = _COLOR_CURE) -> np.ndarray:
     """Integers (H, W)."""
-    pixels = decode_image(path, image, "label")
+    pixels = decode_image(path, image)
     if image.mode == "1":
         return pixels.astype(np.uint8)
     if image.mode in ("L", "P"):

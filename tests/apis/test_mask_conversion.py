@@ -404,11 +404,11 @@ def test_a_failed_write_ends_the_run_and_leaves_nothing(colors, tmp_path, monkey
 def test_leftovers_of_a_killed_run_are_removed_and_nothing_else(colors, tmp_path):
     out = tmp_path / "out" / "val"
     out.mkdir(parents=True)
-    for name in (".123.cityseg-part", ".x.cityseg-part", "123.cityseg-part", ".123.part"):
+    for name in (".123-4.cityseg-part", ".x.cityseg-part", "123-4.cityseg-part", ".123.part"):
         (out / name).write_bytes(b"half")
     convert_masks(colors, tmp_path / "out", workers=0)
     assert sorted(path.name for path in out.iterdir() if path.is_file()) == [
-        *(".123.part", ".x.cityseg-part", "123.cityseg-part")
+        *(".123.part", ".x.cityseg-part", "123-4.cityseg-part")
     ]
 
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from cityseg_ext.functional.panels import comparison_panel, contact_sheet, enlarge, label_panel, overlay
+from cityseg_ext.functional.overlay import overlay
+from cityseg_ext.functional.panels import comparison_panel, contact_sheet, enlarge, label_panel
 from cityseg_ext.labels import CITYSCAPES_19, IGNORE_INDEX
 
 CLASSES, PALETTE = CITYSCAPES_19.classes, CITYSCAPES_19.palette

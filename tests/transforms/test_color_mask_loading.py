@@ -131,9 +131,9 @@ def broken(folder, kind, suffix):
 @pytest.mark.parametrize("kind", ["truncated", "empty", "text"])
 def test_broken_files_are_named(tmp_path, kind, suffix):
     path = broken(tmp_path, kind, suffix)
-    with pytest.raises(ValueError, match=rf"'{path}' to be a readable image.*Restore it"):
+    with pytest.raises(ValueError, match=rf"'{path}' to be a readable image.*Restore or remove it"):
         load(path)
-    with pytest.raises(ValueError, match=rf"'{path}' to be a readable image.*Restore it"):
+    with pytest.raises(ValueError, match=rf"'{path}' to be a readable image.*Restore or remove it"):
         LoadStreetImage()(dict(img_path=path))
 
 

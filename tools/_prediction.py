@@ -1,0 +1,49 @@
+"""What scripts that predict share: their options, and the model that these describe."""
+
+import argparse
+
+import _cli
+
+
+def add_prediction_options(parser: argparse.ArgumentParser) -> None:
+    """Options of scripts that predict, which `load_predictor` understands."""
+    parser.add_argument(
+        "--image-size",
+        nargs=2,
+        type=int,
+        metavar=("H", "W"),
+        help="what photographs are resized to fit in, for the network only (default: the config's)",
+    )
+    add_augmentation_options(parser)
+    parser.add_argument("--amp", action="store_true", help="half precision: fp16 on CUDA, bf16 elsewhere")
+    _cli.add_device_option(parser)
+
+
+def add_augmentation_options(parser: argparse.ArgumentParser) -> None:
+    """Options of everything that predicts with a config."""
+    parser.add_argument("--tta", action="store_true", help="average the predictions of flipped copies too")
+    parser.add_argument(
+        "--tta-scales",
+        nargs="+",
+        type=float,
+        metavar="X",
+        help="as --tta, with copies of these sizes too, such as 0.75 1 1.25",
+    )
+    parser.add_argument(
+        "--slide",
+        nargs=2,
+        type=int,
+        metavar=("H", "W"),
+        help="predict in windows of this size, in pixels of the resized image, that overlap (default: whole images)",
+    )
+
+
+def load_predictor(args: argparse.Namespace):
+    """The model that the options of a script describe, ready for photographs."""
+    from cityseg_ext.apis.config import load_config, select_device
+    from cityseg_ext.apis.predictor import Predictor
+
+    select_device(args.device)
+    cfg = load_config(args.config, image_size=args.image_size)
+    options = {name: getattr(args, name) for name in ("tta", "tta_scales", "slide", "amp")}
+    return Predictor(cfg, args.checkpoint, **options)
