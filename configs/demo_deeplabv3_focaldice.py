@@ -11,7 +11,7 @@ train_pipeline = [
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadStreetImage'),
+    dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(384, 192), keep_ratio=True),
     dict(type='LoadColorMaskAnnotations'),
     dict(type='PackSegInputs'),

@@ -18,7 +18,7 @@ train_pipeline = [
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadStreetImage'),
+    dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(128, 128), keep_ratio=False),
     dict(type='LoadColorMaskAnnotations'),
     dict(type='PackSegInputs'),

@@ -21,7 +21,9 @@ class StreetDataset(BaseSegDataset):
         img_suffix: ends of photograph names, one or several.
         seg_map_suffix: end of label names.
         max_images: keep only the first so many samples.
-        pipeline, test_mode, lazy_init, indices, serialize_data, max_refetch, backend_args: as in mmseg's
+        pipeline: transforms. ``LoadImageFromFile`` stands for ``LoadStreetImage``, so that a stock pipeline too names
+            files that it cannot read, and takes the right half of an image pair.
+        test_mode, lazy_init, indices, serialize_data, max_refetch, backend_args: as in mmseg's
             ``BaseSegDataset``.
     """
 
@@ -54,7 +56,7 @@ class StreetDataset(BaseSegDataset):
             data_prefix=data_prefix,
             indices=indices,
             serialize_data=serialize_data,
-            pipeline=list(pipeline),
+            pipeline=[_own_loader(transform) for transform in pipeline],
             test_mode=test_mode,
             lazy_init=lazy_init,
             max_refetch=max_refetch,
@@ -76,3 +78,9 @@ class StreetDataset(BaseSegDataset):
         if label is not None:
             info["seg_map_path"] = label
         return info
+
+
+def _own_loader(transform: dict | Callable) -> dict | Callable:
+    if isinstance(transform, dict) and transform["type"] == "LoadImageFromFile":
+        return {**transform, "type": "LoadStreetImage"}
+    return transform

@@ -8,7 +8,7 @@ import torch
 from conftest import ROOT
 from mmcv.image import imread, imwrite
 from mmengine.config import Config
-from mmseg.apis import inference_model, init_model
+from mmseg.apis import MMSegInferencer, inference_model, init_model
 
 from cityseg_ext.apis import predictor as predictor_module
 from cityseg_ext.apis.checkpoint import load_weights
@@ -140,3 +140,10 @@ def _weights_for_r18(folder):
     model = init_model(Config.fromfile(str(ROOT / "configs" / "deeplabv3_r18_focaldice.py")), None, device="cpu")
     torch.save(model.state_dict(), folder / "r18.pth")
     return str(folder / "r18.pth")
+
+
+def test_mmsegs_inferencer_takes_our_configs(tiny_model, photos):
+    config, checkpoint = tiny_model
+    (expected,) = Predictor(config, checkpoint).predict([rgb(photos[0])])
+    found = MMSegInferencer(config, checkpoint, device="cpu")(photos[0])["predictions"]
+    assert (found == expected.class_map).mean() > 0.999

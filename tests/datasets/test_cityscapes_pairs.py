@@ -147,3 +147,19 @@ def test_29_classes(tiny_pairs):
     assert len(dataset.metainfo["classes"]) == 29
     small = build(tiny_pairs)[1]["data_samples"].gt_sem_seg.data
     assert torch.equal(small == 0, dataset[1]["data_samples"].gt_sem_seg.data == 2)  # road
+
+
+def test_a_stock_loader_takes_the_photographs_half_too(tiny_pairs):
+    stock = [dict(type="LoadImageFromFile"), *PIPELINE[1:]]
+    ours, theirs = (
+        DATASETS.build(
+            dict(
+                type="CityscapesPairsDataset",
+                data_root=str(tiny_pairs),
+                data_prefix=dict(img_path="val"),
+                pipeline=pipeline,
+            )
+        )[0]
+        for pipeline in (PIPELINE, stock)
+    )
+    assert (ours["inputs"] == theirs["inputs"]).all()

@@ -15,9 +15,10 @@ train_pipeline = [
     dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs'),
 ]
-# The mask is loaded after Resize, because predictions are brought to the original size and scored there.
+# The mask is loaded after Resize, because predictions are brought to the original size and scored there. mmseg's
+# MMSegInferencer looks for LoadImageFromFile by this name; our data sets read it as LoadStreetImage.
 test_pipeline = [
-    dict(type='LoadStreetImage'),
+    dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(1024, 512), keep_ratio=True),
     dict(type='LoadColorMaskAnnotations'),
     dict(type='PackSegInputs'),

@@ -18,7 +18,7 @@ train_pipeline = [
 ]
 # The mask is loaded after Resize, because predictions are brought to the original size and scored there.
 test_pipeline = [
-    dict(type='LoadStreetImage'),
+    dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(256, 256), keep_ratio=True),
     dict(type='LoadColorMaskAnnotations', mode='robust'),
     dict(type='PackSegInputs'),
