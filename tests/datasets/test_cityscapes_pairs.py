@@ -151,15 +151,5 @@ def test_29_classes(tiny_pairs):
 
 def test_a_stock_loader_takes_the_photographs_half_too(tiny_pairs):
     stock = [dict(type="LoadImageFromFile"), *PIPELINE[1:]]
-    ours, theirs = (
-        DATASETS.build(
-            dict(
-                type="CityscapesPairsDataset",
-                data_root=str(tiny_pairs),
-                data_prefix=dict(img_path="val"),
-                pipeline=pipeline,
-            )
-        )[0]
-        for pipeline in (PIPELINE, stock)
-    )
+    ours, theirs = (build(tiny_pairs, pipeline=pipeline)[0] for pipeline in (PIPELINE, stock))
     assert (ours["inputs"] == theirs["inputs"]).all()
