@@ -53,6 +53,11 @@ def set_batch_size(cfg: Config, value: int) -> None:
     cfg.train_dataloader.batch_size = value
 
 
+def set_on_error(cfg: Config, value: str) -> None:
+    """Of training only: what is validated and tested must be whole."""
+    cfg.train_dataloader.dataset.on_error = value
+
+
 def set_num_workers(cfg: Config, value: int) -> None:
     """Every data loader."""
     check_at_least("num_workers", value, 0)

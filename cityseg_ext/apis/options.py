@@ -102,6 +102,14 @@ OPTIONS: tuple[Option, ...] = (
         _NUMBER,
     ),
     Option(
+        "on_error",
+        "`train_dataloader.dataset.on_error`",
+        "about a training sample that cannot be read: raise its error, or skip it, list it at the end and in "
+        "bad_samples.jsonl, and take others in its place",
+        data.set_on_error,
+        dict(choices=["raise", "skip"]),
+    ),
+    Option(
         "weighted_sampler",
         "`train_dataloader.sampler`, the crop of `train_pipeline`",
         "draw images by the rarity of their classes and crop where these are, or each once and anywhere",

@@ -39,8 +39,8 @@ class CityscapesColorMaskDataset(StreetDataset):
         unpaired: what to do about photographs without label and labels without photograph: ``'error'`` lists them,
             ``'skip'`` leaves them out and says how many, ``'collect'`` leaves them out without a word, for tools that
             report them: after loading they are in the attributes ``unpaired_photos`` and ``unpaired_labels``.
-        options: ``pipeline``, ``test_mode``, ``lazy_init``, ``indices``, ``serialize_data``, ``max_refetch`` and
-            ``backend_args``, as in mmseg's ``BaseSegDataset``.
+        options: ``on_error``, ``pipeline``, ``test_mode``, ``lazy_init``, ``indices``, ``serialize_data``,
+            ``max_refetch`` and ``backend_args``, as in :class:`~cityseg_ext.datasets.street.StreetDataset`.
 
     Raises:
         FileNotFoundError: if a folder is missing, or if it has no photograph.

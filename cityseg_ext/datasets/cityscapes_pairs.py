@@ -30,8 +30,8 @@ class CityscapesPairsDataset(StreetDataset):
         img_suffix: ends of file names, one or several; upper and lower case are the same. PNG is not among the
             default ones, because other pictures often lie beside JPEG pairs: say ``'.png'`` for PNG pairs.
         max_images: keep only the first so many pairs.
-        options: ``pipeline``, ``test_mode``, ``lazy_init``, ``indices``, ``serialize_data``, ``max_refetch`` and
-            ``backend_args``, as in mmseg's ``BaseSegDataset``.
+        options: ``on_error``, ``pipeline``, ``test_mode``, ``lazy_init``, ``indices``, ``serialize_data``,
+            ``max_refetch`` and ``backend_args``, as in :class:`~cityseg_ext.datasets.street.StreetDataset`.
 
     Raises:
         FileNotFoundError: if the folder is missing, or has no such file.

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from mmseg.datasets import BaseSegDataset
 
-from cityseg_ext.checks import check_at_least
+from cityseg_ext.checks import check_at_least, check_choice, expected
+from cityseg_ext.datasets.quarantine import ON_ERROR, Quarantine
 from cityseg_ext.labels import IGNORE_INDEX, TAXONOMIES, Taxonomy, get_taxonomy
 
 
@@ -21,6 +22,9 @@ class StreetDataset(BaseSegDataset):
         img_suffix: ends of photograph names, one or several.
         seg_map_suffix: end of label names.
         max_images: keep only the first so many samples.
+        on_error: what to do in training about a sample that cannot be read: ``'raise'`` its error, or ``'skip'`` it: take
+            a random other one in its place, now and in later epochs, as long as at least half of the samples are good.
+            Validation and test always raise.
         pipeline: transforms. ``LoadImageFromFile`` stands for ``LoadStreetImage``, so that a stock pipeline too names
             files that it cannot read, and takes the right half of an image pair.
         test_mode, lazy_init, indices, serialize_data, max_refetch, backend_args: as in mmseg's
@@ -35,6 +39,7 @@ class StreetDataset(BaseSegDataset):
         img_suffix: str | Sequence[str],
         seg_map_suffix: str,
         max_images: int | None = None,
+        on_error: str = "raise",
         pipeline: Sequence[dict | Callable] = (),
         test_mode: bool = False,
         lazy_init: bool = False,
@@ -45,6 +50,9 @@ class StreetDataset(BaseSegDataset):
     ) -> None:
         if max_images is not None:
             check_at_least("max_images", max_images, 1)
+        check_choice("on_error", on_error, ON_ERROR)
+        self.on_error = on_error
+        self.quarantine = Quarantine()
         self.taxonomy = get_taxonomy(taxonomy)
         self.img_suffixes = (img_suffix,) if isinstance(img_suffix, str) else tuple(img_suffix)
         self.max_images = max_images
@@ -63,6 +71,22 @@ class StreetDataset(BaseSegDataset):
             ignore_index=IGNORE_INDEX,
             backend_args=backend_args,
         )
+
+    def prepare_data(self, idx: int) -> dict | None:
+        """Run a sample through the pipeline; None stands for a bad one, and mmengine then takes another."""
+        if self.on_error == "raise" or self.test_mode:
+            return super().prepare_data(idx)
+        path = self.get_data_info(idx)["img_path"]
+        if path in self.quarantine:
+            return None
+        try:
+            return super().prepare_data(idx)
+        except (OSError, ValueError) as error:
+            self.quarantine.add(path, str(error))
+            if 2 * len(self.quarantine) > len(self):
+                found = f"{len(self.quarantine)} of {len(self)} bad ones, the last being: {error}"
+                raise ValueError(expected("on_error", "'raise' unless most samples can be read", found)) from error
+            return None
 
     def _data_info(self, photo: str, label: str | None, source: str) -> dict:
         """What the pipeline gets to know about a sample."""

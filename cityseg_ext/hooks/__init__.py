@@ -1,5 +1,6 @@
 """Registered hooks."""
 
+from .bad_samples import BadSamplesHook
 from .channels_last import ChannelsLastHook
 from .fused_upsampling import FusedUpsamplingHook
 from .loss_parts import LossPartsHook
@@ -10,6 +11,7 @@ from .validation_panels import ValidationPanelsHook
 from .write_predictions import WritePredictionsHook
 
 __all__ = [
+    "BadSamplesHook",
     "ChannelsLastHook",
     "FusedUpsamplingHook",
     "LossPartsHook",

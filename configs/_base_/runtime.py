@@ -10,9 +10,11 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='mDice', rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    # Ours: mistakes told before the first step, both loss terms in the log, a bar in a terminal.
+    # Ours: mistakes told before the first step, both loss terms in the log, samples that were left out, a bar in a
+    # terminal.
     preflight=dict(type='PreflightHook'),
     loss_parts=dict(type='LossPartsHook'),
+    bad_samples=dict(type='BadSamplesHook'),
     progress_bar=dict(type='ProgressBarHook'))
 vis_backends = [dict(type='LocalVisBackend')]
 # Without a name it gets the run's own: several runs in one process then write to their own folders.
