@@ -22,7 +22,7 @@ class StreetDataset(BaseSegDataset):
         img_suffix: ends of photograph names, one or several.
         seg_map_suffix: end of label names.
         max_images: keep only the first so many samples.
-        on_error: what to do in training about a sample that cannot be read: ``'raise'`` its error, or ``'skip'`` it: take
+        on_error: what to do in training about a sample that cannot be read: ``'raise'`` its error, or ``'skip'``: take
             a random other one in its place, now and in later epochs, as long as at least half of the samples are good.
             Validation and test always raise.
         pipeline: transforms. ``LoadImageFromFile`` stands for ``LoadStreetImage``, so that a stock pipeline too names
