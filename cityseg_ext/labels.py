@@ -21,8 +21,9 @@ Example:
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 Color = tuple[int, int, int]
 
@@ -225,11 +226,53 @@ No model is trained with these, so configs cannot name it. From colours, labels 
 TAXONOMIES: dict[str, Taxonomy] = {taxonomy.name: taxonomy for taxonomy in (CITYSCAPES_19, CITYSCAPES_29)}
 
 
-def get_taxonomy(name: str | Taxonomy) -> Taxonomy:
-    """Look a taxonomy up by its name; a :class:`Taxonomy` is returned as it is.
+TaxonomyLike: TypeAlias = str | Taxonomy | Mapping[str, Sequence[int]]
+"""What says which classes there are: a name, a taxonomy, or a palette (class name -> RGB colour)."""
+
+
+def own_taxonomy(palette: Mapping[str, Sequence[int]], name: str = "own") -> Taxonomy:
+    """The numbering of another data set, from its palette: classes get the indices 0 .. K-1 in the order given.
+
+    Black is void. In files of ids, the id is the index, and 255 is void.
+
+    Args:
+        palette: class name -> RGB colour, 0 to 255; no two alike, and none black.
+        name: what to call it in messages.
 
     Raises:
-        ValueError: if there is no taxonomy of that name.
+        ValueError: if a colour is no RGB colour, is black, or two classes share one.
+
+    Example:
+        >>> own_taxonomy({"road": (128, 64, 128), "sky": (128, 128, 128)}).color_to_index[128, 128, 128]
+        1
+    """
+    colors: dict[Color, str] = {}
+    for label, color in palette.items():
+        if len(color) != 3 or any(type(part) is not int or not 0 <= part <= 255 for part in color) or not any(color):
+            raise ValueError(f"Expected the colour of '{label}' to be RGB, 0 to 255, not black, but got {color!r}.")
+        other = colors.setdefault((color[0], color[1], color[2]), label)
+        if other != label:
+            raise ValueError(
+                f"Expected each class to have its own colour, but '{other}' and '{label}' share {color!r}."
+            )
+    if not 0 < len(colors) < IGNORE_INDEX:
+        raise ValueError(f"Expected `palette` to have 1 to {IGNORE_INDEX - 1} classes, but got {len(colors)}.")
+    indices = range(len(colors))
+    return Taxonomy(
+        name=name,
+        classes=tuple(colors.values()),
+        palette=tuple(colors),
+        index_to_id=tuple(indices),
+        id_to_index={index: index for index in indices} | {IGNORE_INDEX: IGNORE_INDEX},
+        color_to_index=dict(zip(colors, indices, strict=True)) | {(0, 0, 0): IGNORE_INDEX},
+    )
+
+
+def get_taxonomy(name: TaxonomyLike) -> Taxonomy:
+    """Look a taxonomy up by its name, or make one from a palette; a :class:`Taxonomy` is returned as it is.
+
+    Raises:
+        ValueError: if there is no taxonomy of that name, or the palette is none (see :func:`own_taxonomy`).
 
     Example:
         >>> get_taxonomy("cityscapes29").num_classes
@@ -237,6 +280,8 @@ def get_taxonomy(name: str | Taxonomy) -> Taxonomy:
     """
     if isinstance(name, Taxonomy):
         return name
+    if isinstance(name, Mapping):
+        return own_taxonomy(name)
     if name not in TAXONOMIES:
         raise ValueError(f"Expected `taxonomy` to be one of {sorted(TAXONOMIES)}, but got {name!r}.")
     return TAXONOMIES[name]

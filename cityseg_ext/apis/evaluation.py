@@ -13,7 +13,7 @@ from cityseg_ext.apis.evaluation_counts import Counting, ImageCounts, add_images
 from cityseg_ext.apis.evaluation_pairs import PRED_TYPES, Pair, detect_type, find_pairs
 from cityseg_ext.apis.processes import map_in_processes
 from cityseg_ext.checks import check_at_least, check_choice, expected, shorten
-from cityseg_ext.labels import INSTANCE_SUFFIX, LABEL_SUFFIXES, Taxonomy, get_taxonomy
+from cityseg_ext.labels import INSTANCE_SUFFIX, LABEL_SUFFIXES, Taxonomy, TaxonomyLike, get_taxonomy
 
 NOT_OFFICIAL = (
     "These are not the official scores: the ground truth came from colour masks, in which 'polegroup', which the "
@@ -54,7 +54,7 @@ def evaluate(
     gt_dir: str | Path,
     pred_type: str | None = None,
     gt_type: str | None = None,
-    taxonomy: str | Taxonomy = "cityscapes19",
+    taxonomy: TaxonomyLike = "cityscapes19",
     iiou: bool | None = None,
     boundary: bool = False,
     workers: int | None = None,

@@ -19,7 +19,7 @@ from cityseg_ext.apis.whole_files import PART_NAME, check_writable
 from cityseg_ext.checks import check_at_least, check_choice, expected, shorten
 from cityseg_ext.functional.color_mask import MODES, UNCERTAIN_POLICIES
 from cityseg_ext.functional.mask_decoder import EFFORTS
-from cityseg_ext.labels import LABEL_SUFFIXES, PAIR_HALVES, Taxonomy, get_taxonomy
+from cityseg_ext.labels import LABEL_SUFFIXES, PAIR_HALVES, TaxonomyLike, get_taxonomy
 from cityseg_ext.transforms.color_mask import UNKNOWN_POLICIES
 
 SOURCES = (*LABEL_SUFFIXES, PAIRS)
@@ -30,7 +30,7 @@ def convert_masks(
     dst: str | Path,
     source: str = "color",
     target: str = "train_ids",
-    taxonomy: str | Taxonomy = "cityscapes19",
+    taxonomy: TaxonomyLike = "cityscapes19",
     mode: str | None = None,
     uncertain: str = "resolve",
     effort: str = "best",

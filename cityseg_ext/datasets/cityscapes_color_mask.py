@@ -12,7 +12,7 @@ from mmseg.registry import DATASETS
 from cityseg_ext.checks import check_choice, did_you_mean, expected, shorten
 from cityseg_ext.datasets.files import find_files
 from cityseg_ext.datasets.street import StreetDataset
-from cityseg_ext.labels import LABEL_SUFFIXES, PHOTO_SUFFIXES, Taxonomy
+from cityseg_ext.labels import LABEL_SUFFIXES, PHOTO_SUFFIXES, TaxonomyLike
 
 UNPAIRED_POLICIES = ("error", "skip", "collect")
 
@@ -29,8 +29,8 @@ class CityscapesColorMaskDataset(StreetDataset):
         data_prefix: ``img_path`` and ``seg_map_path`` below ``data_root``. Without ``seg_map_path`` the data set has
             no labels.
         source: what the label files hold: ``'color'``, ``'label_ids'`` or ``'train_ids'``.
-        taxonomy: which classes there are: ``'cityscapes19'``, ``'cityscapes29'`` or a
-            :class:`~cityseg_ext.labels.Taxonomy`.
+        taxonomy: which classes there are: ``'cityscapes19'``, ``'cityscapes29'``, a
+            :class:`~cityseg_ext.labels.Taxonomy`, or a palette of one's own, class name -> RGB colour.
         img_suffix: ends of photograph names, one or several; upper and lower case are the same. The default takes
             official PNGs and JPEGs alike.
         seg_map_suffix: end of label names; by default the official one of ``source``.
@@ -58,7 +58,7 @@ class CityscapesColorMaskDataset(StreetDataset):
         data_root: str,
         data_prefix: dict,
         source: str = "color",
-        taxonomy: str | Taxonomy = "cityscapes19",
+        taxonomy: TaxonomyLike = "cityscapes19",
         img_suffix: str | Sequence[str] = PHOTO_SUFFIXES,
         seg_map_suffix: str | None = None,
         cities: Sequence[str] | None = None,

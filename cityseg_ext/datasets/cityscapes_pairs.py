@@ -11,7 +11,7 @@ from mmseg.registry import DATASETS
 from cityseg_ext.checks import check_choice
 from cityseg_ext.datasets.files import find_files
 from cityseg_ext.datasets.street import StreetDataset
-from cityseg_ext.labels import PAIR_HALVES, PAIR_SUFFIXES, Taxonomy
+from cityseg_ext.labels import PAIR_HALVES, PAIR_SUFFIXES, TaxonomyLike
 
 
 @DATASETS.register_module()
@@ -24,8 +24,8 @@ class CityscapesPairsDataset(StreetDataset):
     Args:
         data_root: the folder that holds the folders of pairs, such as ``train`` and ``val``.
         data_prefix: ``img_path`` below ``data_root``; without it, the pairs lie in ``data_root`` itself.
-        taxonomy: which classes there are: ``'cityscapes19'``, ``'cityscapes29'`` or a
-            :class:`~cityseg_ext.labels.Taxonomy`.
+        taxonomy: which classes there are: ``'cityscapes19'``, ``'cityscapes29'``, a
+            :class:`~cityseg_ext.labels.Taxonomy`, or a palette of one's own, class name -> RGB colour.
         photo_side: the half that holds the photograph: ``'left'`` or ``'right'``.
         img_suffix: ends of file names, one or several; upper and lower case are the same. PNG is not among the
             default ones, because other pictures often lie beside JPEG pairs: say ``'.png'`` for PNG pairs.
@@ -48,7 +48,7 @@ class CityscapesPairsDataset(StreetDataset):
         self,
         data_root: str,
         data_prefix: dict,
-        taxonomy: str | Taxonomy = "cityscapes19",
+        taxonomy: TaxonomyLike = "cityscapes19",
         photo_side: str = "left",
         img_suffix: str | Sequence[str] = PAIR_SUFFIXES,
         max_images: int | None = None,

@@ -8,7 +8,7 @@ from mmseg.datasets import BaseSegDataset
 
 from cityseg_ext.checks import check_at_least, check_choice, expected
 from cityseg_ext.datasets.quarantine import ON_ERROR, Quarantine
-from cityseg_ext.labels import IGNORE_INDEX, TAXONOMIES, Taxonomy, get_taxonomy
+from cityseg_ext.labels import IGNORE_INDEX, TAXONOMIES, TaxonomyLike, get_taxonomy
 
 
 class StreetDataset(BaseSegDataset):
@@ -17,8 +17,8 @@ class StreetDataset(BaseSegDataset):
     Args:
         data_root: the folder of the data.
         data_prefix: folders below ``data_root``.
-        taxonomy: which classes there are: ``'cityscapes19'``, ``'cityscapes29'`` or a
-            :class:`~cityseg_ext.labels.Taxonomy`.
+        taxonomy: which classes there are: ``'cityscapes19'``, ``'cityscapes29'``, a
+            :class:`~cityseg_ext.labels.Taxonomy`, or a palette of one's own, class name -> RGB colour.
         img_suffix: ends of photograph names, one or several.
         seg_map_suffix: end of label names.
         max_images: keep only the first so many samples.
@@ -35,7 +35,7 @@ class StreetDataset(BaseSegDataset):
         self,
         data_root: str,
         data_prefix: dict,
-        taxonomy: str | Taxonomy,
+        taxonomy: TaxonomyLike,
         img_suffix: str | Sequence[str],
         seg_map_suffix: str,
         max_images: int | None = None,

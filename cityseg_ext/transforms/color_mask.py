@@ -11,7 +11,7 @@ from mmseg.registry import TRANSFORMS
 from cityseg_ext.checks import check_choice
 from cityseg_ext.functional.color_mask import MODES, UNCERTAIN_POLICIES, DecodedMask
 from cityseg_ext.functional.mask_decoder import EFFORTS
-from cityseg_ext.labels import LABEL_SUFFIXES, Taxonomy, get_taxonomy
+from cityseg_ext.labels import LABEL_SUFFIXES, Taxonomy, TaxonomyLike, get_taxonomy
 from cityseg_ext.transforms.label_file import read_label, unknown_problem
 
 UNKNOWN_POLICIES = ("error", "ignore")
@@ -52,7 +52,8 @@ class LoadColorMaskAnnotations(BaseTransform):
 
     Args:
         source: ``'color'``, ``'label_ids'``, ``'train_ids'`` or None (as the data set says).
-        taxonomy: ``'cityscapes19'``, ``'cityscapes29'``, a :class:`~cityseg_ext.labels.Taxonomy`, or None.
+        taxonomy: ``'cityscapes19'``, ``'cityscapes29'``, a :class:`~cityseg_ext.labels.Taxonomy`, a palette (class
+            name -> RGB colour), or None.
         unknown: what to do about colours and ids that are in no table: ``'error'``, or ``'ignore'``: make them void
             and say so in a warning with their counts, once a file.
         mode, uncertain, effort: how colours are decoded, see
@@ -67,7 +68,7 @@ class LoadColorMaskAnnotations(BaseTransform):
     def __init__(
         self,
         source: str | None = None,
-        taxonomy: str | Taxonomy | None = None,
+        taxonomy: TaxonomyLike | None = None,
         unknown: str = "error",
         mode: str = "exact",
         uncertain: str = "resolve",
