@@ -48,10 +48,10 @@ def libraries(path: Path) -> set[str]:
 def allowed(room: str) -> tuple[set[str], set[str] | None]:
     """Rooms and libraries that a room may import; None stands for any library."""
     pure = {"labels", "checks"}
-    if room in pure | {"__init__", "doctor"}:  # the doctor speaks where nothing else is installed
+    if room in pure | {"__init__", "doctor", "shipped"}:  # the doctor speaks where nothing else is installed
         return pure - {room}, set()
     if room == "__main__":
-        return {"doctor"}, set()
+        return {"doctor", "shipped"}, set()
     if room == "functional":
         return pure, PURE_LIBRARIES
     if room == "statistics_file":  # registered rooms read that file alike, and may not import each other
@@ -60,7 +60,7 @@ def allowed(room: str) -> tuple[set[str], set[str] | None]:
         return pure | {"functional", "statistics_file"}, PURE_LIBRARIES | FRAMEWORK | {"PIL", "prettytable", "rich"}
     if room == "plugin":
         return REGISTERED, set()
-    return pure | {"functional", "statistics_file", "plugin"} | REGISTERED, None
+    return pure | {"functional", "statistics_file", "shipped", "plugin"} | REGISTERED, None
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -11,7 +11,8 @@ from mmengine.config import Config
 
 from cityseg_ext.apis.config_tree import dataloaders
 from cityseg_ext.apis.options import apply_options
-from cityseg_ext.checks import check_choice, expected
+from cityseg_ext.checks import check_choice, did_you_mean, expected
+from cityseg_ext.shipped import configs_folder
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -46,10 +47,10 @@ def load_config(
         >>> cfg = load_config('configs/unet_ce.py', num_epochs=3, lr=1e-3)  # doctest: +SKIP
     """
     if not Path(path).is_file():
-        near = sorted(str(file) for file in Path("configs").glob("*.py"))
-        raise FileNotFoundError(
-            expected("config", "an existing file", repr(path), f"There are {near}." if near else "")
-        )
+        names = sorted(file.name for file in configs_folder().glob("*.py"))
+        near = did_you_mean(Path(path).name, names)
+        cure = f"{near} In '{configs_folder()}' there are {', '.join(names)}.".strip()
+        raise FileNotFoundError(expected("config", "an existing file", repr(path), cure))
     cfg = Config.fromfile(path)
     cfg.launcher = launcher
     if work_dir is not None:

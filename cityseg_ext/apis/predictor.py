@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -127,7 +128,7 @@ class Predictor:
         for image in images:
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
                 raise ValueError(expected("image", "uint8 of shape (H, W, 3)", f"{image.dtype} of shape {image.shape}"))
-        samples = [self._pipeline(_as_results(image)) for image in images]
+        samples = [self._prepare(image) for image in images]
         groups: dict[tuple, list[int]] = {}
         for index, sample in enumerate(samples):
             inputs = sample["inputs"]
@@ -140,6 +141,15 @@ class Predictor:
                 for index, rows in zip(group, self._logits([samples[index] for index in group]), strict=True):
                     found[index] = self._collect(images[index], rows, keep)
         return [found[index] for index in range(len(images))]
+
+    def _prepare(self, image: np.ndarray) -> dict:
+        try:
+            return self._pipeline(_as_results(image))
+        except cv2.error as error:  # a side that would be resized to no pixel at all
+            rule = "of sides that the config's test pipeline can resize"
+            raise ValueError(
+                expected("image", rule, f"{image.shape[0]}x{image.shape[1]}", "Crop or pad it.")
+            ) from error
 
     def _logits(self, samples: list[dict]) -> list[Iterator[Tensor]]:
         """(C, rows, W) logits of each image of a batch, in its own size."""

@@ -114,6 +114,8 @@ def test_images_of_another_kind_are_refused(tiny_model):
     for image in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)):
         with pytest.raises(ValueError, match=r"Expected `image` to be uint8 of shape \(H, W, 3\), but got"):
             predictor.predict([image])
+    with pytest.raises(ValueError, match="of sides that the config's test pipeline can resize, but got 2000x1"):
+        predictor.predict([np.zeros((2000, 1, 3), np.uint8)])
     with pytest.raises(ValueError, match="Did you mean 'class_map'"):
         predictor.predict([], "class_maps")
 
