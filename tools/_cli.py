@@ -114,7 +114,7 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
         _leave_gloo()
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         if os.environ.get("CITYSEG_TRACEBACK"):
             raise
         message = str(error)

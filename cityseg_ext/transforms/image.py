@@ -10,6 +10,7 @@ from mmseg.registry import TRANSFORMS
 
 from cityseg_ext.transforms.image_file import (
     MAX_PIXELS,
+    open_image,
     read_image_bytes,
     read_large_image_bytes,
     take_half,
@@ -63,6 +64,23 @@ def read_photo(path: str) -> np.ndarray:
     """
     data = read_large_image_bytes(path, "photograph", LARGE_PIXELS)
     return np.ascontiguousarray(_decode(path, data)[..., ::-1])
+
+
+def decode_photo(data: bytes, name: str) -> np.ndarray:
+    """Decode a photograph of any kind from its bytes, as ``LoadStreetImage`` does from a file.
+
+    Args:
+        data: the bytes of an image file.
+        name: what to call it in error messages.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+
+    Raises:
+        ValueError: if it is no image, truncated, or claims more than 2**27 pixels.
+    """
+    open_image(name, data)
+    return np.ascontiguousarray(_decode(name, data)[..., ::-1])
 
 
 def _decode(path: str, data: bytes, color_type: str = "color", backend: str = "cv2") -> np.ndarray:

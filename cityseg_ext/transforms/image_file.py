@@ -31,13 +31,29 @@ def read_image_bytes(path: str, what: str, backend_args: dict | None = None) -> 
         ValueError: if it is no image, or claims more than 2**27 pixels.
     """
     data = _read(path, what, backend_args)
+    return data, open_image(path, data)
+
+
+def open_image(path: str, data: bytes) -> Image.Image:
+    """Look at the header of an image; pixels are not decoded yet.
+
+    Args:
+        path: what to call it in error messages.
+        data: the bytes of the file.
+
+    Returns:
+        Pillow's image of them.
+
+    Raises:
+        ValueError: if it is no image, or claims more than 2**27 pixels.
+    """
     try:
         image = _open(path, data)
     except Image.DecompressionBombError as error:
         raise _too_large(path, str(error), MAX_PIXELS) from error
     if image.width * image.height > MAX_PIXELS:
         raise _too_large(path, f"{image.width}x{image.height}", MAX_PIXELS)
-    return data, image
+    return image
 
 
 def read_large_image_bytes(path: str, what: str, max_pixels: int) -> bytes:

@@ -2,13 +2,13 @@
 
 import json
 import os
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from browser import BROWSERS, find_browser
 
 from cityseg_ext.apis.provenance import provenance
 from cityseg_ext.apis.report_html import write_report
@@ -229,12 +229,9 @@ def test_provenance_names_what_the_user_gave(tmp_path, monkeypatch):
     assert provenance(cfg, "best.pth")["commit"] is None
 
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-
 @pytest.mark.parametrize(("width", "height"), [(360, 780), (1280, 900)])
 def test_a_browser_shows_it_without_scrolling_sideways(tmp_path, width, height):
-    browser = next((path for path in map(shutil.which, BROWSERS) if path), None)
+    browser = find_browser()
     if browser is None:
         pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
     first, second = (
