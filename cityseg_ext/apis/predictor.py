@@ -146,10 +146,8 @@ class Predictor:
         try:
             return self._pipeline(_as_results(image))
         except cv2.error as error:  # a side that would be resized to no pixel at all
-            rule = "of sides that the config's test pipeline can resize"
-            raise ValueError(
-                expected("image", rule, f"{image.shape[0]}x{image.shape[1]}", "Crop or pad it.")
-            ) from error
+            rule, found = "of sides that the config's test pipeline can resize", f"{image.shape[0]}x{image.shape[1]}"
+            raise ValueError(expected("image", rule, found, "Crop or pad it.")) from error
 
     def _logits(self, samples: list[dict]) -> list[Iterator[Tensor]]:
         """(C, rows, W) logits of each image of a batch, in its own size."""
