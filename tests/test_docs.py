@@ -31,9 +31,8 @@ def test_every_config_has_its_row_in_the_readme():
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_options_are_those_of_some_script(path):
-    scripts = "".join(
-        script.read_text() for folder in ("tools", "benchmarks") for script in (ROOT / folder).glob("*.py")
-    )
+    sources = [path for folder in ("tools", "benchmarks") for path in (ROOT / folder).glob("*.py")]
+    scripts = "".join(path.read_text() for path in [*sources, ROOT / "cityseg_ext" / "__main__.py"])
     table = {option.flag for option in OPTIONS} | {"--help", "--no-weighted-sampler"}
     for option in re.findall(r"(?<=[`\s])(--[a-z][a-z-]+)", path.read_text()):
         assert f'"{option}"' in scripts or option in table, option
