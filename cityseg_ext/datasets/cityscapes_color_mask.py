@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmseg.registry import DATASETS
 
 from cityseg_ext.checks import check_choice, did_you_mean, expected, shorten
-from cityseg_ext.datasets.files import find_files
+from cityseg_ext.datasets.files import find_files, read_pairs
 from cityseg_ext.datasets.street import StreetDataset
 from cityseg_ext.labels import LABEL_SUFFIXES, PHOTO_SUFFIXES, TaxonomyLike
 
@@ -36,6 +36,8 @@ class CityscapesColorMaskDataset(StreetDataset):
         seg_map_suffix: end of label names; by default the official one of ``source``.
         cities: keep only these folders directly below ``img_path``.
         max_images: keep only the first so many pairs, in the order of their paths.
+        ann_file: a CSV file of pairs, one ``photograph,label`` a line, with paths relative to ``data_root``, in place of
+            looking for files; names may then be anything. ``data_prefix`` and ``cities`` are not used.
         unpaired: what to do about photographs without label and labels without photograph: ``'error'`` lists them,
             ``'skip'`` leaves them out and says how many, ``'collect'`` leaves them out without a word, for tools that
             report them: after loading they are in the attributes ``unpaired_photos`` and ``unpaired_labels``.
@@ -64,6 +66,7 @@ class CityscapesColorMaskDataset(StreetDataset):
         cities: Sequence[str] | None = None,
         max_images: int | None = None,
         unpaired: str = "error",
+        ann_file: str | None = None,
         **options,
     ) -> None:
         check_choice("source", source, LABEL_SUFFIXES)
@@ -74,6 +77,7 @@ class CityscapesColorMaskDataset(StreetDataset):
         self.source = source
         self.cities = None if cities is None else tuple(cities)
         self.unpaired = unpaired
+        self.pair_list = None if ann_file is None else str(Path(data_root, ann_file))
         self.unpaired_photos: list[str] = []
         self.unpaired_labels: list[str] = []
         label_suffix = seg_map_suffix or LABEL_SUFFIXES[source]
@@ -85,6 +89,9 @@ class CityscapesColorMaskDataset(StreetDataset):
         Returns:
             One dict a pair, sorted by path, with what the pipeline needs.
         """
+        if self.pair_list is not None:
+            pairs = read_pairs(self.pair_list, self.data_root)
+            return [self._data_info(photo, label, self.source) for photo, label in pairs[: self.max_images]]
         photos = self._find(self.data_prefix.get("img_path"), self.img_suffixes, "photographs")
         photos = self._keep_cities(photos)
         label_dir = self.data_prefix.get("seg_map_path")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Iterator, Sequence
 
@@ -82,6 +83,43 @@ def files_by_stem(folder: str, suffixes: Sequence[str]) -> tuple[dict[str, str],
             raise ValueError(f"Expected one file for '{stem}', but got '{stems[stem]}' and '{path}'. Remove one.")
         stems[stem] = path
     return stems, others
+
+
+def read_pairs(path: str, root: str) -> list[tuple[str, str]]:
+    """Pairs of files that a CSV file lists, one ``photograph,label`` a line; a first line of these words is a heading.
+
+    Args:
+        path: the CSV file, in UTF-8.
+        root: the folder that its paths are relative to.
+
+    Returns:
+        Photograph and label of each line, in its order.
+
+    Raises:
+        FileNotFoundError: if there is no such file, or a file that it lists is not there; the message names the line.
+        ValueError: if a line has not two columns, or there is none.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets begin a file with a mark of its own
+            rows = [(number, row) for number, row in enumerate(csv.reader(file), start=1) if any(row)]
+    except FileNotFoundError as error:
+        raise FileNotFoundError(expected("ann_file", "an existing CSV file", f"'{path}'")) from error
+    if rows and [cell.strip().lower() for cell in rows[0][1]] == ["photograph", "label"]:
+        rows = rows[1:]
+    if not rows:
+        raise ValueError(expected("ann_file", "a CSV file of lines 'photograph,label'", f"'{path}' without any"))
+    pairs = []
+    for number, row in rows:
+        if len(row) != 2:
+            found = f"{len(row)} columns in line {number} of '{path}'"
+            raise ValueError(expected("ann_file", "a CSV file of lines 'photograph,label'", found))
+        photo, label = (os.path.join(root, cell.strip()) for cell in row)
+        for file in (photo, label):
+            if not os.path.isfile(file):
+                found = f"no file '{file}', which line {number} of '{path}' names"
+                raise FileNotFoundError(expected("ann_file", f"a list of files below '{root or '.'}'", found))
+        pairs.append((photo, label))
+    return pairs
 
 
 def stem_of(name: str, suffixes: Sequence[str]) -> str | None:

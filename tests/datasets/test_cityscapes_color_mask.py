@@ -156,3 +156,35 @@ def test_labels_stay_uint8_until_packed(tiny_city):
     for transform in dataset.pipeline.transforms[:2]:
         results = transform(results)
     assert results["gt_seg_map"].dtype == np.uint8 and results["img"].shape[:2] == results["gt_seg_map"].shape
+
+
+def test_a_list_of_pairs_in_place_of_names(city):
+    photos = sorted((city / "leftImg8bit" / "train").rglob("*.png"))
+    labels = sorted((city / "gtFine" / "train").rglob("*_gtFine_color.png"))
+    (city / "any, name.png").write_bytes(photos[0].read_bytes())
+    rows = [("any, name.png", labels[0]), *zip(photos[1:3], labels[1:3], strict=True)]
+    lines = "".join(f'"{photo}","{label}"\n' for photo, label in rows)
+    (city / "pairs.csv").write_text(f"photograph,label\n{lines}\n", encoding="utf-8-sig")
+    listed, found = build(city, ann_file="pairs.csv"), build(city)
+    assert len(listed) == 3
+    for index in range(3):
+        one, other = listed[index], found[index]
+        assert (one["inputs"] == other["inputs"]).all()
+        assert (one["data_samples"].gt_sem_seg.data == other["data_samples"].gt_sem_seg.data).all()
+    assert len(build(city, ann_file="pairs.csv", max_images=2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "message"),
+    [
+        (None, FileNotFoundError, "`ann_file` to be an existing CSV file"),
+        ("photograph,label\n", ValueError, "lines 'photograph,label', but got '.*pairs.csv' without any"),
+        ("a.png\n", ValueError, "1 columns in line 1"),
+        ("pairs.csv,pairs.csv\n\npairs.csv,b.png\n", FileNotFoundError, "no file '.*b.png', which line 3 of"),
+    ],
+)
+def test_lists_that_are_none(city, text, kind, message):
+    if text is not None:
+        (city / "pairs.csv").write_text(text)
+    with pytest.raises(kind, match=message):
+        build(city, ann_file="pairs.csv")
