@@ -1,0 +1,237 @@
+"""Whether a folder or zip is what the Cityscapes benchmark expects, before it is uploaded."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from cityseg_ext.apis.submission_findings import Refused, SubmissionCheck, gather, mapping_cure
+from cityseg_ext.apis.submission_png import count_ids
+from cityseg_ext.apis.submission_zip import ZipMembers
+from cityseg_ext.checks import check_at_least, check_choice, expected
+from cityseg_ext.labels import (
+    IGNORE_INDEX,
+    IMAGE_SIZE,
+    LABEL_BY_ID,
+    LABELS,
+    PREDICTION_NAME,
+    SPLIT_CITIES,
+    SPLIT_IMAGES,
+    TAXONOMIES,
+    Taxonomy,
+)
+from cityseg_ext.transforms.image_file import read_image_bytes
+
+SPLITS = tuple(SPLIT_CITIES)
+_SHARE_OF_VOID = 0.1
+# Nobody predicts these; as class indices they are sidewalk, building and other large classes.
+_VOID_IDS = [label.id for label in LABELS if label.category == "void" and label.name != "unlabeled"]
+_IGNORED_IDS = [label.id for label in LABELS if label.ignore_in_eval and label.id >= 0]
+_Counts = dict[str, np.ndarray]
+
+
+def check_submission(
+    path: str | Path,
+    split: str = "test",
+    size: tuple[int, int] | None = None,
+    photos: Mapping[str, str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> SubmissionCheck:
+    """Check label maps as the evaluation server will look for them, and tell everything that is wrong.
+
+    Nothing is written, and nothing is unpacked: archives of strangers may be given. Files of the folder and members of
+    the zip are read one at a time; those that are unsafe, or larger than a label map can be, are not read.
+
+    Args:
+        path: a folder or a zip; label maps may lie at any depth.
+        split: ``'test'`` or ``'val'``.
+        size: (H, W) that every label map must have. By default the official 1024x2048; on val with photographs at hand
+            each one's own, so that other data in the Cityscapes tree can be rehearsed with.
+        photos: the photographs of the split, key ``<city>_<sequence>_<frame>`` -> path: exactly these must have label
+            maps. Without them the number of images and their cities are checked.
+        progress: called with (files read, files in all).
+
+    Raises:
+        FileNotFoundError: if there is nothing at ``path``.
+        ValueError: if an option is wrong.
+    """
+    path = Path(path)
+    check_choice("split", split, SPLITS)
+    if size is None and (photos is None or split != "val"):
+        size = IMAGE_SIZE
+    for side in size or ():
+        check_at_least("size", side, 1)
+    if not path.exists():
+        raise FileNotFoundError(expected("check", "a folder or a zip of label maps", f"'{path}', which is not there"))
+    source = _FolderFiles(path) if path.is_dir() else ZipMembers(path)
+    refused = list(source.refused)
+    counts, palettes = _read_all(source, size, photos, refused, progress)
+    images = _images(source.names)
+    if not source.names and not refused:
+        refused.append(Refused("empty", str(path)))
+    elif not any(refusal.kind == "archive" for refusal in refused):
+        refused += _wrong_names(source.names)
+        refused += _wrong_images(images, split, photos)
+    refused += [Refused("palette", name) for name in palettes]
+    wrong_values, special = _wrong_values(counts)
+    if split == "val":  # other data in the Cityscapes tree, or a part of it, can be rehearsed with
+        special["photographs"] = {"severity": "warning"}
+    total = sum(counts.values(), np.zeros(256, np.int64))
+    return SubmissionCheck(
+        path=path,
+        split=split,
+        files=source.files,
+        images=len(images),
+        pixels={value: int(total[value]) for value in np.flatnonzero(total).tolist() if value in LABEL_BY_ID},
+        findings=gather([*refused, *wrong_values, *_missing_photographs(photos, split)], **special),
+    )
+
+
+class _FolderFiles:
+    """The files of a folder, hidden ones too, as :class:`ZipMembers` has those of a zip."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.names: list[str] = []
+        self.refused: list[Refused] = []
+        for parent, folders, names in os.walk(path, onerror=self._unreadable):
+            for name in sorted(names + folders):
+                file = Path(parent, name)
+                kind = file.lstat().st_mode
+                if stat.S_ISREG(kind):
+                    self.names.append(file.relative_to(path).as_posix())
+                elif not stat.S_ISDIR(kind):
+                    self.refused.append(Refused("link", file.relative_to(path).as_posix()))
+        self.names.sort()
+        self.files = len(self.names) + len(self.refused)
+
+    def read(self, name: str, limit: int) -> bytes:
+        """The content of a file, if it is not larger than ``limit``."""
+        path = self._path / name
+        try:
+            if path.stat().st_size > limit:
+                raise Refused("too large", f"{name} ({path.stat().st_size} bytes)")
+            return path.read_bytes()
+        except OSError as error:
+            raise Refused("unreadable", f"{name} ({error.strerror})") from error
+
+    def _unreadable(self, error: OSError) -> None:
+        self.refused.append(Refused("unreadable", f"{error.filename} ({error.strerror})"))
+
+
+def _read_all(
+    source: _FolderFiles | ZipMembers,
+    size: tuple[int, int] | None,
+    photos: Mapping[str, str] | None,
+    refused: list[Refused],
+    progress: Callable[[int, int], None] | None,
+) -> tuple[_Counts, list[str]]:
+    """Values of every label map that can be read, and which are palette images; adds to ``refused``."""
+    counts: _Counts = {}
+    palettes = []
+    for done, name in enumerate(source.names, start=1):
+        wanted = size or _photograph_size((photos or {}).get(_key(name) or ""))
+        if wanted is not None and _is_png(name):
+            try:
+                # Even uncompressed a label map is not larger; the rest is for notes in the file.
+                data = source.read(name, 2 * wanted[0] * wanted[1] + (1 << 20))
+                counts[name], palette = count_ids(name, data, wanted)
+                palettes += [name] if palette else []
+            except Refused as refusal:
+                refused.append(refusal)
+        if progress is not None:
+            progress(done, len(source.names))
+    return counts, palettes
+
+
+def _photograph_size(path: str | None) -> tuple[int, int] | None:
+    if path is None:
+        return None
+    _, image = read_image_bytes(path, "photograph")
+    return image.height, image.width
+
+
+def _is_png(name: str) -> bool:
+    parts = name.split("/")
+    return name.lower().endswith(".png") and not parts[-1].startswith(".") and "__MACOSX" not in parts
+
+
+def _key(name: str) -> str | None:
+    """The image that the evaluation takes a file for."""
+    match = PREDICTION_NAME.fullmatch(name.rpartition("/")[2])
+    return match.group(1) if match and _is_png(name) else None
+
+
+def _images(names: list[str]) -> dict[str, list[str]]:
+    """Files by image."""
+    images: dict[str, list[str]] = {}
+    for name in names:
+        key = _key(name)
+        if key is not None:
+            images.setdefault(key, []).append(name)
+    return images
+
+
+def _wrong_names(names: list[str]) -> Iterator[Refused]:
+    for name in names:
+        if not _is_png(name):
+            yield Refused("foreign", name)
+        elif _key(name) is None:
+            yield Refused("name", name)
+
+
+def _wrong_images(images: dict[str, list[str]], split: str, photos: Mapping[str, str] | None) -> Iterator[Refused]:
+    for key, names in images.items():
+        if len(names) > 1:
+            yield Refused("several", f"{key}: {' and '.join(names[:3])}")
+    if photos is not None:
+        yield from (Refused("missing", key) for key in photos if key not in images)
+        yield from (Refused("surplus", key) for key in images if key not in photos)
+        return
+    if len(images) != SPLIT_IMAGES[split]:
+        yield Refused("count", f"{len(images)}, but {split} has {SPLIT_IMAGES[split]}")
+    for key in images:
+        if not key.startswith(tuple(f"{city}_" for city in SPLIT_CITIES[split])):
+            yield Refused("surplus", key)
+
+
+def _missing_photographs(photos: Mapping[str, str] | None, split: str) -> Iterator[Refused]:
+    if photos is not None and len(photos) != SPLIT_IMAGES[split]:
+        yield Refused("photographs", f"{split} has {len(photos)} here, but officially {SPLIT_IMAGES[split]}")
+
+
+def _wrong_values(counts: _Counts) -> tuple[list[Refused], dict[str, dict[str, str]]]:
+    """What is wrong with the values; and where class indices were recognised, the cure for these."""
+    refused: list[Refused] = []
+    special: dict[str, dict[str, str]] = {}
+    suspects = {name: own for name, own in counts.items() if own[_VOID_IDS].sum() >= _SHARE_OF_VOID * own.sum()}
+    taxonomy = _explain(suspects)
+    if taxonomy is not None:
+        refused += [Refused("train ids", name) for name in suspects]
+        special["train_ids"] = {"cure": mapping_cure(taxonomy)}
+        counts = {name: own for name, own in counts.items() if name not in suspects}
+    for name, own in counts.items():
+        strange = [
+            f"{value}: {own[value]} pixels" for value in np.flatnonzero(own).tolist() if value not in LABEL_BY_ID
+        ]
+        if strange:
+            refused.append(Refused("ids", f"{name} ({', '.join(strange[:3])})"))
+    total = sum(counts.values(), np.zeros(256, np.int64))
+    for number in _IGNORED_IDS:
+        if total[number]:
+            share = f"{total[number] / total.sum():.3%} of all pixels"
+            refused.append(Refused("ignored", f"{LABEL_BY_ID[number].name} ({number}): {share}"))
+    return refused, special
+
+
+def _explain(suspects: _Counts) -> Taxonomy | None:
+    """The smallest numbering of classes that has all values of these files; None if there is none, or no file."""
+    values = set(np.flatnonzero(sum(suspects.values(), np.zeros(256, np.int64))).tolist()) - {IGNORE_INDEX}
+    for taxonomy in sorted(TAXONOMIES.values(), key=lambda taxonomy: taxonomy.num_classes):
+        if values and max(values) < taxonomy.num_classes:
+            return taxonomy
+    return None
