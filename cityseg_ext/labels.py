@@ -141,7 +141,7 @@ results, at any depth, one file ``<city>_<sequence>_<frame>*.png`` must be there
 """
 
 PREDICTION_SUFFIX = "_pred_labelIds.png"
-"""How the names of our predictions end: no tool takes them for photographs or ground truth, and they say what they hold."""
+"""How the names of our predictions end: they say what they hold, and are not taken for photographs or ground truth."""
 
 MEAN_INSTANCE_PIXELS: dict[str, float] = {
     "bicycle": 4672.3249222261,

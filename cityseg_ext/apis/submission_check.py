@@ -9,29 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from cityseg_ext.apis.submission_findings import Refused, SubmissionCheck, gather, mapping_cure
+from cityseg_ext.apis.submission_findings import Refused, SubmissionCheck, gather
+from cityseg_ext.apis.submission_photos import SPLITS, missing_photos, photo_size, wanted_size
 from cityseg_ext.apis.submission_png import count_ids
+from cityseg_ext.apis.submission_values import find_wrong_values
 from cityseg_ext.apis.submission_zip import ZipMembers
-from cityseg_ext.checks import check_at_least, check_choice, expected
+from cityseg_ext.checks import check_choice, expected
 from cityseg_ext.labels import (
-    IGNORE_INDEX,
-    IMAGE_SIZE,
     LABEL_BY_ID,
-    LABELS,
     PREDICTION_NAME,
     SPLIT_CITIES,
     SPLIT_IMAGES,
-    TAXONOMIES,
-    Taxonomy,
 )
-from cityseg_ext.transforms.image_file import read_image_bytes
-
-SPLITS = tuple(SPLIT_CITIES)
-_SHARE_OF_VOID = 0.1
-# Nobody predicts these; as class indices they are sidewalk, building and other large classes.
-_VOID_IDS = [label.id for label in LABELS if label.category == "void" and label.name != "unlabeled"]
-_IGNORED_IDS = [label.id for label in LABELS if label.ignore_in_eval and label.id >= 0]
-_Counts = dict[str, np.ndarray]
 
 
 def check_submission(
@@ -57,16 +46,15 @@ def check_submission(
 
     Raises:
         FileNotFoundError: if there is nothing at ``path``.
-        ValueError: if an option is wrong.
+        ValueError: if an option is wrong, or ``path`` is neither a folder nor a file.
     """
     path = Path(path)
     check_choice("split", split, SPLITS)
-    if size is None and (photos is None or split != "val"):
-        size = IMAGE_SIZE
-    for side in size or ():
-        check_at_least("size", side, 1)
+    size = wanted_size(split if photos is not None else "test", size)
     if not path.exists():
         raise FileNotFoundError(expected("check", "a folder or a zip of label maps", f"'{path}', which is not there"))
+    if not path.is_dir() and not path.is_file():  # reading a pipe would wait for ever
+        raise ValueError(expected("check", "a folder or a zip of label maps", f"'{path}', which is neither"))
     source = _FolderFiles(path) if path.is_dir() else ZipMembers(path)
     refused = list(source.refused)
     counts, palettes = _read_all(source, size, photos, refused, progress)
@@ -77,9 +65,14 @@ def check_submission(
         refused += _wrong_names(source.names)
         refused += _wrong_images(images, split, photos)
     refused += [Refused("palette", name) for name in palettes]
-    wrong_values, special = _wrong_values(counts)
+    wrong_values, special = find_wrong_values(counts)
+    problem = missing_photos(photos, split) if photos is not None else None
+    if problem is not None:
+        refused.append(Refused("photographs", problem))
     if split == "val":  # other data in the Cityscapes tree, or a part of it, can be rehearsed with
-        special["photographs"] = {"severity": "warning"}
+        cure = "Scores on them are not those of the benchmark."
+        special["photographs"] = {"title": "other photographs than the official ones", "cure": cure}
+        special["photographs"]["severity"] = "warning"
     total = sum(counts.values(), np.zeros(256, np.int64))
     return SubmissionCheck(
         path=path,
@@ -87,7 +80,7 @@ def check_submission(
         files=source.files,
         images=len(images),
         pixels={value: int(total[value]) for value in np.flatnonzero(total).tolist() if value in LABEL_BY_ID},
-        findings=gather([*refused, *wrong_values, *_missing_photographs(photos, split)], **special),
+        findings=gather([*refused, *wrong_values], **special),
     )
 
 
@@ -129,12 +122,13 @@ def _read_all(
     photos: Mapping[str, str] | None,
     refused: list[Refused],
     progress: Callable[[int, int], None] | None,
-) -> tuple[_Counts, list[str]]:
+) -> tuple[dict[str, np.ndarray], list[str]]:
     """Values of every label map that can be read, and which are palette images; adds to ``refused``."""
-    counts: _Counts = {}
+    counts: dict[str, np.ndarray] = {}
     palettes = []
     for done, name in enumerate(source.names, start=1):
-        wanted = size or _photograph_size((photos or {}).get(_key(name) or ""))
+        photo = (photos or {}).get(_key(name) or "")
+        wanted = size or (None if photo is None else photo_size(photo))
         if wanted is not None and _is_png(name):
             try:
                 # Even uncompressed a label map is not larger; the rest is for notes in the file.
@@ -146,13 +140,6 @@ def _read_all(
         if progress is not None:
             progress(done, len(source.names))
     return counts, palettes
-
-
-def _photograph_size(path: str | None) -> tuple[int, int] | None:
-    if path is None:
-        return None
-    _, image = read_image_bytes(path, "photograph")
-    return image.height, image.width
 
 
 def _is_png(name: str) -> bool:
@@ -197,41 +184,3 @@ def _wrong_images(images: dict[str, list[str]], split: str, photos: Mapping[str,
     for key in images:
         if not key.startswith(tuple(f"{city}_" for city in SPLIT_CITIES[split])):
             yield Refused("surplus", key)
-
-
-def _missing_photographs(photos: Mapping[str, str] | None, split: str) -> Iterator[Refused]:
-    if photos is not None and len(photos) != SPLIT_IMAGES[split]:
-        yield Refused("photographs", f"{split} has {len(photos)} here, but officially {SPLIT_IMAGES[split]}")
-
-
-def _wrong_values(counts: _Counts) -> tuple[list[Refused], dict[str, dict[str, str]]]:
-    """What is wrong with the values; and where class indices were recognised, the cure for these."""
-    refused: list[Refused] = []
-    special: dict[str, dict[str, str]] = {}
-    suspects = {name: own for name, own in counts.items() if own[_VOID_IDS].sum() >= _SHARE_OF_VOID * own.sum()}
-    taxonomy = _explain(suspects)
-    if taxonomy is not None:
-        refused += [Refused("train ids", name) for name in suspects]
-        special["train_ids"] = {"cure": mapping_cure(taxonomy)}
-        counts = {name: own for name, own in counts.items() if name not in suspects}
-    for name, own in counts.items():
-        strange = [
-            f"{value}: {own[value]} pixels" for value in np.flatnonzero(own).tolist() if value not in LABEL_BY_ID
-        ]
-        if strange:
-            refused.append(Refused("ids", f"{name} ({', '.join(strange[:3])})"))
-    total = sum(counts.values(), np.zeros(256, np.int64))
-    for number in _IGNORED_IDS:
-        if total[number]:
-            share = f"{total[number] / total.sum():.3%} of all pixels"
-            refused.append(Refused("ignored", f"{LABEL_BY_ID[number].name} ({number}): {share}"))
-    return refused, special
-
-
-def _explain(suspects: _Counts) -> Taxonomy | None:
-    """The smallest numbering of classes that has all values of these files; None if there is none, or no file."""
-    values = set(np.flatnonzero(sum(suspects.values(), np.zeros(256, np.int64))).tolist()) - {IGNORE_INDEX}
-    for taxonomy in sorted(TAXONOMIES.values(), key=lambda taxonomy: taxonomy.num_classes):
-        if values and max(values) < taxonomy.num_classes:
-            return taxonomy
-    return None

@@ -104,7 +104,7 @@ class Finding:
     items: tuple[str, ...]
 
     def __str__(self) -> str:
-        listed = shorten([printable(item) for item in self.items])
+        listed = shorten([printable(item) for item in self.items], 3)
         return f"{self.severity}: {self.title} ({len(self.items)}): {listed}\n    {self.cure}"
 
 
@@ -134,13 +134,11 @@ class SubmissionCheck:
         return sum(finding.severity == "error" for finding in self.findings)
 
     def __str__(self) -> str:
-        warnings = len(self.findings) - self.errors
         if self.errors:
-            verdict = f"{self.errors} kinds of errors, {warnings} of warnings: do not upload it"
+            verdict = f"{self.errors} kind{'s' * (self.errors > 1)} of errors, not fit for the benchmark"
         else:
-            verdict = f"every image of {self.split} once, as the benchmark expects it" + (
-                f"; {warnings} kinds of warnings" if warnings else ""
-            )
+            verdict = f"each image of {self.split} once, fit for the benchmark"
+            verdict += "; but see the warnings" if self.findings else ""
         last = f"'{printable(str(self.path))}' ({self.files} files, {self.images} images): {verdict}."
         return "\n".join([*map(str, self.findings), last])
 
@@ -164,11 +162,11 @@ def gather(refusals: Iterable[Refused], **special: dict[str, str]) -> tuple[Find
 
 def mapping_cure(taxonomy: Taxonomy) -> str:
     """How class indices of a taxonomy become official ids."""
-    pairs = ", ".join(f"{index}: {number}" for index, number in enumerate(taxonomy.index_to_id))
+    pairs = ", ".join(f"{index} -> {number}" for index, number in enumerate(taxonomy.index_to_id))
     return (
-        f"Map the indices of {taxonomy.name} to official ids: {pairs}, {IGNORE_INDEX}: 0. Or let tools/convert_masks.py "
-        f"do it: --source train_ids --target label_ids --taxonomy {taxonomy.name} --label-suffix .png "
-        f"--output-suffix {PREDICTION_SUFFIX}"
+        f"Map the indices of {taxonomy.name} to official ids: {pairs}, {IGNORE_INDEX} -> 0. Or let "
+        "tools/convert_masks.py do it: --source train_ids --target label_ids --label-suffix .png "
+        f"--taxonomy {taxonomy.name} --output-suffix {PREDICTION_SUFFIX}"
     )
 
 

@@ -42,12 +42,14 @@ def write_label_map(path: Path, label_ids: np.ndarray, recipe: str, photo: str) 
 
 def is_ours(path: str | Path, recipe: str) -> bool:
     """Whether :func:`write_label_map` wrote the file with this recipe."""
-    return (_read_note(path) or {}).get("recipe") == recipe
+    note, _ = _read_note(path)
+    return note.get("recipe") == recipe
 
 
 def is_current(path: str | Path, recipe: str, photo: str) -> bool:
-    """Whether it did so from this photograph, as it is now."""
-    return _read_note(path) == json.loads(_note(recipe, photo))
+    """Whether it did so from this photograph, as it is now, and the file is whole."""
+    note, whole = _read_note(path)
+    return whole and note == json.loads(_note(recipe, photo))
 
 
 def file_digest(path: str | Path) -> str:
@@ -98,11 +100,11 @@ def _note(recipe: str, photo: str) -> str:
     return json.dumps({"recipe": recipe, "photo": os.path.getsize(photo)})
 
 
-def _read_note(path: str | Path) -> dict | None:
-    """What the file says about itself; None for a file of somebody else, and for one that is damaged."""
+def _read_note(path: str | Path) -> tuple[dict, bool]:
+    """What the file says about itself, nothing for a file of somebody else; and whether it has its end."""
     try:
         data, image = read_image_bytes(str(path), "label")
         note = json.loads(image.info[_NOTE])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return note if data.endswith(_PNG_END) and isinstance(note, dict) else None
+        return {}, False
+    return (note if isinstance(note, dict) else {}), data.endswith(_PNG_END)

@@ -141,7 +141,7 @@ def _check_end(file: BinaryIO) -> int:
     tail = file.read()
     at = tail.rfind(b"PK\5\6")
     if at < 0 or len(tail) - at < _END.size:
-        kind = "cut short" if b"PK\3\4" == _first(file) else "not a zip"
+        kind = "cut short" if _first(file) == b"PK\3\4" else "not a zip"
         raise Refused("archive", kind)
     _, disk, first_disk, here, members, length, offset, comment = _END.unpack_from(tail, at)
     if tail[max(0, at - 20) :][:4] == b"PK\6\7" or members == 0xFFFF or offset == 0xFFFFFFFF or length == 0xFFFFFFFF:
