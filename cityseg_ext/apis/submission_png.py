@@ -7,6 +7,8 @@ import io
 import json
 import os
 import struct
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +17,12 @@ from PIL.PngImagePlugin import PngInfo
 
 from cityseg_ext.apis.submission_findings import Refused
 from cityseg_ext.apis.whole_files import write_whole
-from cityseg_ext.transforms.image_file import read_image_bytes
 
 _NOTE = "cityseg-submission"  # keyword of the text chunk
 _HEADER = struct.Struct(">8sI4sIIBBBBB")  # signature, and the first chunk up to its checksum
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MODES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
-_PNG_END = b"IEND\xaeB`\x82"
+_PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 
 
 def write_label_map(path: Path, label_ids: np.ndarray, recipe: str, photo: str) -> None:
@@ -79,7 +80,7 @@ def count_ids(name: str, data: bytes, size: tuple[int, int]) -> tuple[np.ndarray
         raise Refused("no png", name)
     if len(data) < _HEADER.size:
         raise Refused("damaged", f"{name} (cut short)")
-    _, _, chunk, width, height, depth, mode, *_ = _HEADER.unpack_from(data)
+    _, _, chunk, width, height, depth, mode, _, _, interlaced = _HEADER.unpack_from(data)
     if chunk != b"IHDR":
         raise Refused("damaged", f"{name} (no header)")
     if (height, width) != size:
@@ -87,12 +88,42 @@ def count_ids(name: str, data: bytes, size: tuple[int, int]) -> tuple[np.ndarray
     if depth != 8 or mode not in (0, 3):
         raise Refused("mode", f"{name} ({depth}-bit {_MODES.get(mode, 'unknown')})")
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            image.verify()  # the checksums, which loading does not look at
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        # Without texts, profiles and the like, in which bombs can hide too.
+        kept = [(name, chunk) for name, chunk in _chunks(data) if name in _PIXELS]
+        _check_pixels(kept, height, width, bool(interlaced))
+        pixels_only = b"".join([_SIGNATURE, *(chunk for _, chunk in kept)])
+        with Image.open(io.BytesIO(pixels_only), formats=["PNG"]) as image:
             return np.array(image.histogram(), np.int64), mode == 3
-    except (OSError, SyntaxError, ValueError, struct.error) as error:
+    except (OSError, SyntaxError, ValueError, IndexError, zlib.error, Image.DecompressionBombError) as error:
         raise Refused("damaged", f"{name} ({error})") from error
+
+
+def _check_pixels(chunks: list[tuple[bytes, bytes]], height: int, width: int, interlaced: bool) -> None:
+    """Raise ``ValueError`` unless all rows are there, and no more: Pillow leaves missing ones black."""
+    if sum(name == b"IHDR" for name, _ in chunks) != 1:
+        raise ValueError("several headers")  # the second could have another size
+    stream = zlib.decompressobj()
+    packed = b"".join(chunk[8:-4] for name, chunk in chunks if name == b"IDAT")
+    # A byte a row says how it is coded; interlaced images have a few rows more.
+    size = len(stream.decompress(packed, height * (width + 8) + 1))
+    if not stream.eof or size < height * width or (size != height * (width + 1) and not interlaced):
+        raise ValueError("too few or too many rows")
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Names and whole chunks of a PNG, up to its end.
+
+    Raises:
+        ValueError: at a chunk whose checksum is wrong, or where the file ends too early.
+    """
+    at, name = len(_SIGNATURE), b""
+    while name != b"IEND":
+        length, name = struct.unpack(">I4s", data[at : at + 8].ljust(8, b"\0"))
+        chunk = data[at : at + 12 + length]
+        if len(chunk) < 12 + length or zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
+            raise ValueError(f"cut short or changed at byte {at}")
+        yield name, chunk
+        at += len(chunk)
 
 
 def _note(recipe: str, photo: str) -> str:
@@ -101,10 +132,14 @@ def _note(recipe: str, photo: str) -> str:
 
 
 def _read_note(path: str | Path) -> tuple[dict, bool]:
-    """What the file says about itself, nothing for a file of somebody else; and whether it has its end."""
+    """What the file says about itself, nothing for a file of somebody else; and whether it is whole."""
+    note: dict = {}
+    start = f"{_NOTE}\0".encode()
     try:
-        data, image = read_image_bytes(str(path), "label")
-        note = json.loads(image.info[_NOTE])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}, False
-    return (note if isinstance(note, dict) else {}), data.endswith(_PNG_END)
+        for name, chunk in _chunks(Path(path).read_bytes()):
+            if name == b"tEXt" and chunk[8:].startswith(start):
+                told = json.loads(chunk[8 + len(start) : -4])
+                note = told if isinstance(told, dict) else {}
+    except (OSError, ValueError):  # no file, no PNG, or damaged
+        return note, False
+    return note, True

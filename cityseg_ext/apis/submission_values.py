@@ -11,8 +11,12 @@ from cityseg_ext.labels import IGNORE_INDEX, LABEL_BY_ID, LABELS, TAXONOMIES, Ta
 Counts = dict[str, np.ndarray]
 
 _SHARE_OF_VOID = 0.1
-# Nobody predicts these; as class indices they are sidewalk, building and other large classes.
-_VOID_IDS = [label.id for label in LABELS if label.category == "void" and label.name != "unlabeled"]
+# No model predicts these ids; as class indices they are sidewalk, building and other large classes.
+_VOID_IDS = [
+    label.id
+    for label in LABELS
+    if label.id > 0 and not any(label.id in taxonomy.index_to_id for taxonomy in TAXONOMIES.values())
+]
 _IGNORED_IDS = [label.id for label in LABELS if label.ignore_in_eval and label.id >= 0]
 
 

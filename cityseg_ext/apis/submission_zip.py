@@ -163,7 +163,7 @@ def _first(file: BinaryIO) -> bytes:
 def _ends(listed: list[zipfile.ZipInfo], start: int) -> dict[str, int]:
     """Where the bytes of each member must have ended: where the next one, or the list, begins."""
     ordered = sorted(listed, key=lambda info: info.header_offset)
-    starts = [info.header_offset for info in ordered[1:]] + [start]
+    starts = [*(info.header_offset for info in ordered), start][1:]
     return {info.orig_filename: following for info, following in zip(ordered, starts, strict=True)}
 
 
@@ -184,7 +184,8 @@ def _refusal(info: zipfile.ZipInfo, folders: set[str]) -> Refused | None:
     if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
         return Refused("link", name)
     if name.endswith("/"):
-        return Refused("false", f"{name} (a folder with content)") if info.file_size or info.compress_size else None
+        empty = info.file_size == 0 and info.compress_size <= 2  # as many as 'deflate' makes of nothing
+        return None if empty else Refused("false", f"{name} (a folder with content)")
     if stat.S_ISDIR(info.external_attr >> 16) or name in folders:
         return Refused("false", f"{name} (both a file and a folder)")
     if info.flag_bits & _ENCRYPTED:
