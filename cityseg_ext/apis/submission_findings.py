@@ -135,10 +135,10 @@ class SubmissionCheck:
 
     def __str__(self) -> str:
         if self.errors:
-            verdict = f"{self.errors} kind{'s' * (self.errors > 1)} of errors, not fit for the benchmark"
+            verdict = f"{self.errors} kind{'s' * (self.errors > 1)} of errors, not fit for upload"
         else:
-            verdict = f"each image of {self.split} once, fit for the benchmark"
-            verdict += "; but see the warnings" if self.findings else ""
+            verdict = f"no errors, each image of {self.split} once"
+            verdict += "; see the warnings" if self.findings else ", fit for upload"
         last = f"'{printable(str(self.path))}' ({self.files} files, {self.images} images): {verdict}."
         return "\n".join([*map(str, self.findings), last])
 

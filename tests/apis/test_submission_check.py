@@ -1,15 +1,19 @@
 """What is wrong with a folder or zip of label maps: everything, in one run."""
 
+import contextlib
 import io
 import os
 import shutil
 import struct
 import zipfile
 import zlib
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from conftest import ROOT
+from official import official
 from PIL import Image
 
 from cityseg_ext.apis.submission_check import check_submission
@@ -81,7 +85,7 @@ def test_good_ones_are_good(folder, photos):
         assert check.errors == 0 and (check.files, check.images) == (4, 4)
         total = np.bincount(np.concatenate([ids(seed).ravel() for seed in range(4)]))
         assert check.pixels == {value: count for value, count in enumerate(total.tolist()) if count}
-        assert str(check).endswith("each image of val once, fit for the benchmark; but see the warnings.")
+        assert str(check).endswith("each image of val once; see the warnings.")
 
 
 def replace(folder, data):
@@ -169,6 +173,22 @@ def test_images_and_names(folder, photos, tmp_path):
     assert list(items) == [kind for kind in KINDS if kind in items]
 
 
+KEY = "berlin_000000_000019"
+GOOD_NAMES = (f"{KEY}.png", f"{KEY}_pred_labelIds.png", f"{KEY}_leftImg8bit.png", f"{KEY}7 (1).png", f"a/b/{KEY}_x.png")
+BAD_NAMES = (f"{KEY}.PNG", f"x_{KEY}.png", "berlin_000000_19.png", f"{KEY}.png.txt", f"{KEY}.jpg", f"._{KEY}.png")
+
+
+@pytest.mark.parametrize("name", GOOD_NAMES + BAD_NAMES)
+def test_names_are_found_where_the_official_script_finds_them(tmp_path, photos, name):
+    (tmp_path / "maps" / name).parent.mkdir(parents=True)
+    (tmp_path / "maps" / name).write_bytes(GOOD)
+    args = SimpleNamespace(predictionPath=str(tmp_path / "maps"), predictionWalk=None)
+    with contextlib.nullcontext() if name in GOOD_NAMES else pytest.raises(SystemExit):
+        assert official().getPrediction(args, f"{KEY}_gtFine_labelIds.png") == str(tmp_path / "maps" / name)
+    found = kinds(tmp_path / "maps", {KEY: next(iter(photos.values()))})
+    assert ("missing" in found) == (name in BAD_NAMES) and bool(found) == (name in BAD_NAMES)
+
+
 def test_links_and_pipes_of_a_folder_are_not_followed(folder, photos, tmp_path):
     path = next(folder.rglob("*.png"))
     path.rename(tmp_path / "elsewhere.png")
@@ -237,7 +257,7 @@ def test_without_photographs_number_cities_and_official_size_count(folder, tmp_p
     for number in range(SPLIT_IMAGES["test"]):
         (full / f"{SPLIT_CITIES['test'][number % 6]}_{number:06d}_000019_x.png").write_bytes(GOOD)
     check = check_submission(full, "test", SIZE)
-    assert not check.findings and str(check).endswith("each image of test once, fit for the benchmark.")
+    assert not check.findings and str(check).endswith("each image of test once, fit for upload.")
 
 
 def test_on_test_the_photographs_must_be_complete_and_of_official_size(folder, photos):
@@ -247,6 +267,11 @@ def test_on_test_the_photographs_must_be_complete_and_of_official_size(folder, p
     for options, name in ((dict(split="train"), "split"), (dict(size=(0, 3)), "size")):
         with pytest.raises(ValueError, match=name):
             check_submission(folder, **options)
+
+
+def test_the_document_has_every_finding():
+    text = (ROOT / "docs" / "submission.md").read_text()
+    assert all(f"| {kind.title} |" in text for kind in KINDS.values())
 
 
 def test_what_it_prints_cannot_command_a_terminal(folder, photos, tmp_path):
