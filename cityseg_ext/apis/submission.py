@@ -95,8 +95,9 @@ def make_submission(
     check_at_least("batch_size", batch_size, 1)
     if cfg.get("launcher", "none") != "none":
         raise ValueError(expected("launcher", "'none': one process predicts", repr(cfg.launcher)))
-    data_root = cfg.get("data_root") or cfg.test_dataloader.dataset.get("data_root")
-    photos = find_photos(data_root, split, cfg.test_dataloader.dataset.get("img_suffix", PHOTO_SUFFIXES))
+    dataset = cfg.test_dataloader.dataset
+    data_root = cfg.get("data_root") or dataset.get("data_root") or ""
+    photos = find_photos(data_root, split, dataset.get("img_suffix", PHOTO_SUFFIXES))
     check_sizes(photos, wanted_size(split, size))
     if split == "test" and missing_photos(photos, split):
         problem = f"{missing_photos(photos, split)}: there will be label maps, but no zip."

@@ -65,14 +65,6 @@ def check_submission(
         refused += _wrong_names(source.names)
         refused += _wrong_images(images, split, photos)
     refused += [Refused("palette", name) for name in palettes]
-    wrong_values, special = find_wrong_values(counts)
-    problem = missing_photos(photos, split) if photos is not None else None
-    if problem is not None:
-        refused.append(Refused("photographs", problem))
-    if split == "val":  # other data in the Cityscapes tree, or a part of it, can be rehearsed with
-        cure = "Scores on them are not those of the benchmark."
-        special["photographs"] = {"title": "other photographs than the official ones", "cure": cure}
-        special["photographs"]["severity"] = "warning"
     total = sum(counts.values(), np.zeros(256, np.int64))
     return SubmissionCheck(
         path=path,
@@ -80,7 +72,7 @@ def check_submission(
         files=source.files,
         images=len(images),
         pixels={value: int(total[value]) for value in np.flatnonzero(total).tolist() if value in LABEL_BY_ID},
-        findings=gather([*refused, *wrong_values], **special),
+        findings=gather([*refused, *find_wrong_values(counts)]),
     )
 
 
@@ -176,6 +168,9 @@ def _wrong_images(images: dict[str, list[str]], split: str, photos: Mapping[str,
         if len(names) > 1:
             yield Refused("several", f"{key}: {' and '.join(names[:3])}")
     if photos is not None:
+        problem = missing_photos(photos, split)
+        if problem is not None:
+            yield Refused("photographs" if split == "test" else "other photographs", problem)
         yield from (Refused("missing", key) for key in photos if key not in images)
         yield from (Refused("surplus", key) for key in images if key not in photos)
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,6 +51,9 @@ KINDS: dict[str, Kind] = {
     "several": Kind("images with several label maps", "Keep one: the evaluation stops at the second."),
     "count": Kind("wrong number of images", "Check the split (--split), and that every image was predicted."),
     "photographs": Kind("photographs missing on this machine", "Complete leftImg8bit from the official archive."),
+    "other photographs": Kind(
+        "other photographs than the official ones", "Scores on them are not those of the benchmark.", "warning"
+    ),
     "no png": Kind("files named .png that are none", "Save them as PNG; JPEG and others change the ids."),
     "size": Kind(
         "label maps of another size", "Bring predictions to the photograph's size with nearest-neighbour resizing."
@@ -79,12 +82,14 @@ class Refused(ValueError):
     Attributes:
         kind: a key of :data:`KINDS`.
         item: the file, or the file and what was found.
+        cure: what to do; by default what :data:`KINDS` says.
     """
 
-    def __init__(self, kind: str, item: str) -> None:
+    def __init__(self, kind: str, item: str, cure: str | None = None) -> None:
         super().__init__(f"{KINDS[kind].title}: {item}")
         self.kind = kind
         self.item = item
+        self.cure = KINDS[kind].cure if cure is None else cure
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,8 @@ class Finding:
 
     Attributes:
         kind: a key of :data:`KINDS`.
-        title, cure, severity: as there, or more exactly.
+        title, severity: as there.
+        cure: what to do.
         items: what was found, an entry a file.
     """
 
@@ -143,20 +149,15 @@ class SubmissionCheck:
         return "\n".join([*map(str, self.findings), last])
 
 
-def gather(refusals: Iterable[Refused], **special: dict[str, str]) -> tuple[Finding, ...]:
-    """Findings by kind, in the order of :data:`KINDS`.
-
-    Args:
-        refusals: what was found.
-        special: for a kind, with ``_`` for a space, fields of its finding that differ from :data:`KINDS`.
-    """
-    items: dict[str, list[str]] = {}
+def gather(refusals: Iterable[Refused]) -> tuple[Finding, ...]:
+    """Findings by kind, in the order of :data:`KINDS`."""
+    groups: dict[str, list[Refused]] = {}
     for refusal in refusals:
-        items.setdefault(refusal.kind, []).append(refusal.item)
+        groups.setdefault(refusal.kind, []).append(refusal)
     return tuple(
-        replace(Finding(kind, *row, items=tuple(items[kind])), **special.get(kind.replace(" ", "_"), {}))
+        Finding(kind, row.title, groups[kind][0].cure, row.severity, tuple(refusal.item for refusal in groups[kind]))
         for kind, row in KINDS.items()
-        if kind in items
+        if kind in groups
     )
 
 

@@ -15,13 +15,13 @@ from cityseg_ext.transforms.image_file import unreadable
 SPLITS = tuple(SPLIT_CITIES)
 
 
-def find_photos(data_root: str, split: str, suffixes: Sequence[str] = PHOTO_SUFFIXES) -> dict[str, str]:
+def find_photos(data_root: str, split: str, suffixes: str | Sequence[str] = PHOTO_SUFFIXES) -> dict[str, str]:
     """The photographs in ``leftImg8bit/<split>``.
 
     Args:
         data_root: the folder that holds ``leftImg8bit``.
         split: ``'test'`` or ``'val'``.
-        suffixes: how names of photographs end.
+        suffixes: how names of photographs end, one or several.
 
     Returns:
         ``<city>_<sequence>_<frame>`` -> path, sorted.
@@ -31,6 +31,7 @@ def find_photos(data_root: str, split: str, suffixes: Sequence[str] = PHOTO_SUFF
         ValueError: if a name is of another form, or two photographs have one name: the evaluation pairs by it.
     """
     check_choice("split", split, SPLITS)
+    suffixes = (suffixes,) if isinstance(suffixes, str) else tuple(suffixes)
     folder = os.path.join(data_root, "leftImg8bit", split)
     stems = find_files(
         folder,

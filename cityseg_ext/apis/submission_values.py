@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from cityseg_ext.apis.submission_findings import Refused, mapping_cure
@@ -20,7 +22,7 @@ _VOID_IDS = [
 _IGNORED_IDS = [label.id for label in LABELS if label.ignore_in_eval and label.id >= 0]
 
 
-def find_wrong_values(counts: Counts) -> tuple[list[Refused], dict[str, dict[str, str]]]:
+def find_wrong_values(counts: Counts) -> Iterator[Refused]:
     """What is wrong with the values of label maps.
 
     Files with much of void ids that nobody predicts are taken for class indices by mistake, if one of the package's
@@ -28,29 +30,22 @@ def find_wrong_values(counts: Counts) -> tuple[list[Refused], dict[str, dict[str
 
     Args:
         counts: file -> pixels of each value, int64 (256,).
-
-    Returns:
-        What was found; and where class indices were recognised, the cure for these.
     """
-    refused: list[Refused] = []
-    special: dict[str, dict[str, str]] = {}
     suspects = {name: own for name, own in counts.items() if own[_VOID_IDS].sum() >= _SHARE_OF_VOID * own.sum()}
     taxonomy = _explain(suspects)
     if taxonomy is not None:
-        refused += [Refused("train ids", name) for name in suspects]
-        special["train_ids"] = {"cure": mapping_cure(taxonomy)}
+        yield from (Refused("train ids", name, mapping_cure(taxonomy)) for name in suspects)
         counts = {name: own for name, own in counts.items() if name not in suspects}
     for name, own in counts.items():
         strange = [value for value in np.flatnonzero(own).tolist() if value not in LABEL_BY_ID]
         if strange:
             found = shorten([f"{value}: {own[value]} pixels" for value in strange], 3)
-            refused.append(Refused("ids", f"{name} ({found})"))
+            yield Refused("ids", f"{name} ({found})")
     total = sum(counts.values(), np.zeros(256, np.int64))
     for number in _IGNORED_IDS:
         if total[number]:
             share = f"{total[number] / total.sum():.3%} of all pixels"
-            refused.append(Refused("ignored", f"{LABEL_BY_ID[number].name} ({number}): {share}"))
-    return refused, special
+            yield Refused("ignored", f"{LABEL_BY_ID[number].name} ({number}): {share}")
 
 
 def _explain(suspects: Counts) -> Taxonomy | None:
