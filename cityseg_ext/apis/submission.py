@@ -139,7 +139,8 @@ def _archive(out_dir: str | Path) -> Path:
 def _official_ids(taxonomy: Taxonomy | None, checkpoint: str) -> np.ndarray:
     """uint8 (256,): the official id of each class index."""
     table = np.zeros(256, np.uint8)
-    if taxonomy is None or not set(taxonomy.index_to_id) <= set(CITYSCAPES_IDS.index_to_id):
+    official = dict(zip(CITYSCAPES_IDS.classes, CITYSCAPES_IDS.index_to_id, strict=True))
+    if taxonomy is None or tuple(map(official.get, taxonomy.classes)) != taxonomy.index_to_id:
         rule = "a model of Cityscapes classes, whose official ids are known"
         raise ValueError(expected("checkpoint", rule, f"one of other classes, {checkpoint!r}"))
     table[: taxonomy.num_classes] = taxonomy.index_to_id

@@ -14,7 +14,7 @@ from cityseg_ext.apis.predictor import Predictor
 from cityseg_ext.apis.runs import test as run_test
 from cityseg_ext.apis.submission import make_submission
 from cityseg_ext.apis.submission_check import check_submission
-from cityseg_ext.labels import CITYSCAPES_19, PREDICTION_NAME, SPLIT_CITIES, SPLIT_IMAGES, Taxonomy
+from cityseg_ext.labels import CITYSCAPES_19, PREDICTION_NAME, SPLIT_CITIES, SPLIT_IMAGES, own_taxonomy
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_a_second_run_does_what_is_missing_and_gives_the_same_bytes(make, tmp_pa
     first.zip.rename(tmp_path / "aside.zip")
     paths[0].unlink()
     paths[1].write_bytes(paths[1].read_bytes()[:-5])  # a broken disk
-    (first.folder / ".4.cityseg-part").write_bytes(b"of a killed run")
+    (first.folder / ".4-4.cityseg-part").write_bytes(b"of a killed run")
     again = make()
     assert again.predicted == 2 and again.zip.read_bytes() == data
     assert paths[2].stat().st_mtime_ns == before[2]
@@ -177,8 +177,7 @@ def test_mistakes_are_named(make, cfg, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("x")
     with pytest.raises(OSError, match="out"):
         make(folder="file/maps")
-    strange = Taxonomy("strange", ("a",), ((1, 2, 3),), (99,), {99: 0}, {})
-    for taxonomy in (None, strange):
+    for taxonomy in (None, own_taxonomy({"road": (1, 2, 3)})):  # whose ids are its indices
         fake = type("Fake", (), dict(taxonomy=taxonomy, __init__=lambda *_, **__: None))
         monkeypatch.setattr(submission, "Predictor", fake)
         with pytest.raises(ValueError, match="official ids are known"):
