@@ -67,7 +67,8 @@ class ZipMembers:
             return
         self.files = sum(not info.orig_filename.endswith("/") for info in listed)
         self._ends = _ends(listed, start)
-        paths = [info.orig_filename.rstrip("/") for info in listed]
+        # Of longer names, which are refused, the beginnings alone could fill the memory.
+        paths = [info.orig_filename.rstrip("/") for info in listed if len(info.orig_filename) <= MAX_NAME]
         folders = {path[:at] for path in paths for at, letter in enumerate(path) if letter == "/"}
         for info in listed:
             refusal = _refusal(info, folders)

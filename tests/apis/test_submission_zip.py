@@ -5,6 +5,7 @@ import os
 import random
 import stat
 import struct
+import tracemalloc
 import zipfile
 import zlib
 
@@ -92,6 +93,14 @@ MISLEADING = ("a\nb.png", "x\x1b[2J.png", "\u202egnp.x", "d/" * 9 + "x.png", "x"
 @pytest.mark.parametrize("name", ELSEWHERE + MISLEADING)
 def test_names_that_lead_elsewhere_are_refused(tmp_path, name):
     assert read(tmp_path, make((name, b"x"), ("good.png", b"y"))) == ({"good.png": b"y"}, ["unsafe name"])
+
+
+def test_long_names_do_not_fill_the_memory(tmp_path):
+    data = make(*((f"{number}" + "/a" * 32_000, b"") for number in range(20)))
+    tracemalloc.start()
+    assert read(tmp_path, data) == ({}, ["unsafe name"] * 20)
+    assert tracemalloc.get_traced_memory()[1] < 100 * len(data)
+    tracemalloc.stop()
 
 
 def test_nul_does_not_shorten_a_name(tmp_path):
