@@ -96,10 +96,10 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path, name):
 
 
 def test_long_names_do_not_fill_the_memory(tmp_path):
-    data = make(*((f"{number}" + "/a" * 32_000, b"") for number in range(20)))
+    data = make(("x" + "/a" * 10_000, b""))
     tracemalloc.start()
-    assert read(tmp_path, data) == ({}, ["unsafe name"] * 20)
-    assert tracemalloc.get_traced_memory()[1] < 100 * len(data)
+    assert read(tmp_path, data) == ({}, ["unsafe name"])
+    assert tracemalloc.get_traced_memory()[1] < 20 * len(data)
     tracemalloc.stop()
 
 
