@@ -121,6 +121,28 @@ INSTANCE_SUFFIX = "_gtFine_instanceIds.png"
 FRAME_NAME = re.compile(r"(.+?_\d{6}_\d{6})(?:[_.].*)?")
 """File names of the convention ``<city>_<sequence>_<frame>_<anything>``; the group tells one image from another."""
 
+IMAGE_SIZE: tuple[int, int] = (1024, 2048)
+"""Height and width of all photographs and label files."""
+
+SPLIT_IMAGES: dict[str, int] = {"train": 2975, "val": 500, "test": 1525}
+"""How many images each official split has; the labels of test are not published."""
+
+SPLIT_CITIES: dict[str, tuple[str, ...]] = {
+    "val": ("frankfurt", "lindau", "munster"),
+    "test": ("berlin", "bielefeld", "bonn", "leverkusen", "mainz", "munich"),
+}
+"""The cities of the official splits that predictions are made for."""
+
+PREDICTION_NAME = re.compile(r"(.+?_\d{6}_\d{6}).*\.png")
+"""File names that the official evaluation takes for a prediction; the group says of which image.
+
+Source: ``getPrediction`` in ``evalPixelLevelSemanticLabeling.py`` of cityscapesScripts 2.3.0: below the folder of
+results, at any depth, one file ``<city>_<sequence>_<frame>*.png`` must be there for each image.
+"""
+
+PREDICTION_SUFFIX = "_pred_labelIds.png"
+"""How the names of our predictions end: they say what they hold, and are not taken for photographs or ground truth."""
+
 MEAN_INSTANCE_PIXELS: dict[str, float] = {
     "bicycle": 4672.3249222261,
     "caravan": 36771.8241758242,

@@ -3,9 +3,17 @@ import pytest
 from cityseg_ext.labels import (
     CITYSCAPES_19,
     CITYSCAPES_29,
+    FRAME_NAME,
+    INSTANCE_SUFFIX,
     LABEL_BY_ID,
     LABEL_BY_NAME,
+    LABEL_SUFFIXES,
     LABELS,
+    PHOTO_SUFFIXES,
+    PREDICTION_NAME,
+    PREDICTION_SUFFIX,
+    SPLIT_CITIES,
+    SPLIT_IMAGES,
     Taxonomy,
     get_taxonomy,
     shared_colors,
@@ -74,3 +82,10 @@ def test_the_widely_copied_sky_colour_is_sky():
 def test_unknown_taxonomy_is_refused():
     with pytest.raises(ValueError, match=r"`taxonomy` .*cityscapes19.*but got 'cityscapes20'"):
         get_taxonomy("cityscapes20")
+
+
+def test_predictions_are_told_from_photographs_and_ground_truth():
+    name = f"berlin_000000_000019{PREDICTION_SUFFIX}"
+    assert PREDICTION_NAME.fullmatch(name).group(1) == FRAME_NAME.fullmatch(name).group(1) == "berlin_000000_000019"
+    assert not name.endswith((*PHOTO_SUFFIXES, *LABEL_SUFFIXES.values(), INSTANCE_SUFFIX))
+    assert SPLIT_CITIES.keys() <= SPLIT_IMAGES.keys()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -15,7 +14,7 @@ from cityseg_ext.apis.conversion_report import ConversionReport, check_report_pa
 from cityseg_ext.apis.mask_file import Conversion, Job, convert_file
 from cityseg_ext.apis.mask_tree import PAIRS, TARGETS, find_labels, find_missing, plan
 from cityseg_ext.apis.processes import map_in_processes
-from cityseg_ext.apis.whole_files import PART_NAME, check_writable
+from cityseg_ext.apis.whole_files import check_writable, remove_parts
 from cityseg_ext.checks import check_at_least, check_choice, expected, shorten
 from cityseg_ext.functional.color_mask import MODES, UNCERTAIN_POLICIES
 from cityseg_ext.functional.mask_decoder import EFFORTS
@@ -121,7 +120,7 @@ def convert_masks(
     )
     check_report_path(result.path)
     check_writable("dst", str(dst))
-    _remove_parts(dst)
+    remove_parts(dst)
     if missing:
         _warn(f"{len(missing)} photographs have no label and are skipped: {shorten(list(missing))}")
     try:
@@ -160,13 +159,6 @@ def _mask_half(source: str, half: str | None) -> str | None:
     if half is not None:
         raise ValueError(expected("half", "left out unless source='pairs'", repr(half)))
     return None
-
-
-def _remove_parts(dst: str | Path) -> None:
-    """Remove what a killed run has left half-written."""
-    for parent, _, names in os.walk(dst):
-        for name in filter(PART_NAME.fullmatch, names):
-            Path(parent, name).unlink()
 
 
 def _warn(message: str) -> None:
