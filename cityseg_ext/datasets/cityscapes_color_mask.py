@@ -36,8 +36,8 @@ class CityscapesColorMaskDataset(StreetDataset):
         seg_map_suffix: end of label names; by default the official one of ``source``.
         cities: keep only these folders directly below ``img_path``.
         max_images: keep only the first so many pairs, in the order of their paths.
-        ann_file: a CSV file of pairs, one ``photograph,label`` a line, with paths relative to ``data_root``, in place of
-            looking for files; names may then be anything. ``data_prefix`` and ``cities`` are not used.
+        ann_file: a CSV file of pairs, one ``photograph,label`` a line, with paths relative to ``data_root``; names may
+            then be anything. ``data_prefix`` and ``cities`` are not used.
         unpaired: what to do about photographs without label and labels without photograph: ``'error'`` lists them,
             ``'skip'`` leaves them out and says how many, ``'collect'`` leaves them out without a word, for tools that
             report them: after loading they are in the attributes ``unpaired_photos`` and ``unpaired_labels``.
