@@ -1,0 +1,203 @@
+"""Where the frames of a video come from: a file, a camera, or a folder of pictures."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from cityseg_ext.checks import expected, file_problem
+from cityseg_ext.transforms.image_file import decode_image, read_image_bytes
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".gif", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+_ROUNDING = 0.001  # seconds: some containers store times in milliseconds
+_FASTEST = 1000  # frames per second; headers that state more state a clock, or nonsense
+_MOST = 10**8  # frames; headers that state more state nonsense
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture of a video.
+
+    Attributes:
+        image: uint8 (H, W, 3), RGB.
+        seconds: when it is shown; 0 for the first one, and later for each that follows.
+    """
+
+    image: np.ndarray
+    seconds: float
+
+
+class Source(Protocol):
+    """Frames in their order.
+
+    Attributes:
+        name: what messages call it.
+        fps: frames per second, on average.
+        promised: how many frames there should be, which may be wrong; None if nobody knows.
+        live: whether it ends only when it is stopped.
+    """
+
+    name: str
+    fps: float
+    promised: int | None
+    live: bool
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Read from the first frame; a source is read once."""
+
+
+class VideoFile:
+    """The frames of a video file, turned upright as its rotation flag says: a :class:`Source`.
+
+    Args:
+        path: the file.
+        fps: frames per second, in place of the times that the file states.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no video that can be read, or states no frame rate and ``fps`` is None.
+    """
+
+    live = False
+
+    def __init__(self, path: str | Path, fps: float | None = None) -> None:
+        self.name = str(path)
+        if not Path(path).is_file():
+            raise FileNotFoundError(file_problem(path, "an existing video", "no file"))
+        # FFmpeg would take what stands before the colon of a relative name for a protocol.
+        self._capture = cv2.VideoCapture(str(Path(path).absolute()), cv2.CAP_FFMPEG)
+        if not self._capture.isOpened():
+            cure = "Play it: if no player can, it is damaged, or was cut off while it was written."
+            raise ValueError(file_problem(path, "a video that can be read", f"{Path(path).stat().st_size} bytes", cure))
+        self._even = fps is not None
+        self.fps = _frame_rate(self.name, self._capture, fps)
+        stated = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.promised = int(stated) if 0 < stated < _MOST else None
+
+    def __iter__(self) -> Iterator[Frame]:
+        return _timed(_read(self._capture, None if self._even else self._position), self.fps)
+
+    def _position(self) -> float:
+        return self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+
+
+class Camera:
+    """The pictures of a camera, until it is stopped: a :class:`Source`.
+
+    Args:
+        index: the camera's number; 0 is the first one.
+        fps: frames per second of the video, in place of the times at which pictures come.
+
+    Raises:
+        ValueError: if there is no such camera, or it states no frame rate and ``fps`` is None.
+    """
+
+    live = True
+    promised = None
+
+    def __init__(self, index: int, fps: float | None = None) -> None:
+        self.name = f"camera {index}"
+        self._capture = cv2.VideoCapture(index)
+        if not self._capture.isOpened():
+            raise ValueError(expected("camera", "the number of one that is connected and free, 0 is the first", index))
+        self._even = fps is not None
+        self.fps = _frame_rate(self.name, self._capture, fps)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return _timed(_read(self._capture, None if self._even else time.monotonic), self.fps)
+
+
+class PictureFolder:
+    """The pictures of a folder in the order of their names: a :class:`Source`.
+
+    Args:
+        path: the folder.
+        fps: frames per second.
+
+    Raises:
+        ValueError: if the folder holds no picture.
+    """
+
+    live = False
+
+    def __init__(self, path: str | Path, fps: float) -> None:
+        self.name, self.fps = str(path), fps
+        self._files = sorted(file for file in Path(path).iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
+        self.promised = len(self._files)
+        if not self._files:
+            raise ValueError(file_problem(path, f"a folder of pictures ({', '.join(PICTURE_SUFFIXES)})", "none"))
+
+    def __iter__(self) -> Iterator[Frame]:
+        return _timed(((self._load(str(file)), math.nan) for file in self._files), self.fps)
+
+    @staticmethod
+    def _load(path: str) -> np.ndarray:
+        image = read_image_bytes(path, "photograph")[1]
+        return decode_image(path, image.convert("RGB"), "photograph")
+
+
+def open_source(source: str | int | Path, fps: float | None = None) -> Source:
+    """Open a video file, a folder of pictures, or a camera.
+
+    Args:
+        source: a path, or a camera's number, also as text.
+        fps: frames per second; None for those that the source states, which a folder does not.
+
+    Returns:
+        A source of frames.
+
+    Raises:
+        FileNotFoundError, ValueError: if it cannot be opened.
+    """
+    if fps is not None and not 0 < fps <= _FASTEST:
+        raise ValueError(expected("fps", f"above 0 and at most {_FASTEST} frames per second", fps))
+    if isinstance(source, int) or (str(source).isdecimal() and not Path(source).exists()):
+        return Camera(int(source), fps)
+    if Path(source).is_dir():
+        if fps is None:
+            raise ValueError(expected("fps", "given for a folder of pictures", "none", "Choose one: --fps 25."))
+        return PictureFolder(source, fps)
+    return VideoFile(source, fps)
+
+
+def _frame_rate(name: str, capture: cv2.VideoCapture, fps: float | None) -> float:
+    stated = capture.get(cv2.CAP_PROP_FPS)
+    if fps is None and not 0 < stated <= _FASTEST:
+        cure = "Choose the frame rate: --fps 25."
+        raise ValueError(file_problem(name, "a source that states its frames per second", stated, cure))
+    return stated if fps is None else fps
+
+
+def _read(capture: cv2.VideoCapture, clock: Callable[[], float] | None) -> Iterator[tuple[np.ndarray, float]]:
+    """Images in RGB, with the clock's time of each; NaN without a clock."""
+    try:
+        while True:
+            there, image = capture.read()
+            if not there:
+                return
+            yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB), math.nan if clock is None else clock()
+    finally:
+        capture.release()
+
+
+def _timed(images: Iterable[tuple[np.ndarray, float]], fps: float) -> Iterator[Frame]:
+    """Frames whose times start at 0 and grow, whatever the clock says; those that come evenly do so exactly."""
+    start, last = math.nan, -1 / fps
+    for index, (image, clock) in enumerate(images):
+        start = clock if index == 0 else start
+        seconds, even = clock - start, index / fps
+        if not seconds > last:  # NaN too
+            seconds = last + 1 / fps
+        if abs(seconds - even) < _ROUNDING:
+            seconds = even
+        last = seconds
+        yield Frame(image, seconds)
