@@ -18,6 +18,7 @@ from cityseg_ext.transforms.image_file import decode_image, read_image_bytes
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".gif", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
+_PATIENCE = 1000  # reads that may fail one after the other: damaged frames fail too, and at the end it costs nothing
 _ROUNDING = 0.001  # seconds: some containers store times in milliseconds
 _FASTEST = 1000  # frames per second; headers that state more state a clock, or nonsense
 _MOST = 10**8  # frames; headers that state more state nonsense
@@ -84,7 +85,7 @@ class VideoFile:
         self.promised = int(stated) if 0 < stated < _MOST else None
 
     def __iter__(self) -> Iterator[Frame]:
-        return _timed(_read(self._capture, None if self._even else self._position), self.fps)
+        return _timed(_read(self._capture, None if self._even else self._position, _PATIENCE), self.fps)
 
     def _position(self) -> float:
         return self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
@@ -113,7 +114,7 @@ class Camera:
         self.fps = _frame_rate(self.name, self._capture, fps)
 
     def __iter__(self) -> Iterator[Frame]:
-        return _timed(_read(self._capture, None if self._even else time.monotonic), self.fps)
+        return _timed(_read(self._capture, None if self._even else time.monotonic, patience=0), self.fps)
 
 
 class PictureFolder:
@@ -177,14 +178,17 @@ def _frame_rate(name: str, capture: cv2.VideoCapture, fps: float | None) -> floa
     return stated if fps is None else fps
 
 
-def _read(capture: cv2.VideoCapture, clock: Callable[[], float] | None) -> Iterator[tuple[np.ndarray, float]]:
+def _read(
+    capture: cv2.VideoCapture, clock: Callable[[], float] | None, patience: int
+) -> Iterator[tuple[np.ndarray, float]]:
     """Images in RGB, with the clock's time of each; NaN without a clock."""
+    failed = 0
     try:
-        while True:
+        while failed <= patience:
             there, image = capture.read()
-            if not there:
-                return
-            yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB), math.nan if clock is None else clock()
+            failed = 0 if there else failed + 1
+            if there:
+                yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB), math.nan if clock is None else clock()
     finally:
         capture.release()
 
