@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from cityseg_ext.apis.overlap import WriteBehind, read_ahead
@@ -58,11 +60,13 @@ def infer_video(
     out: str | Path,
     *,
     style: str = "overlay",
-    alpha: float = 0.5,
+    opacity: float = 0.5,
     every: int = 1,
     fps: float | None = None,
     max_frames: int | None = None,
+    width: int | None = None,
     codec: str = "auto",
+    overwrite: bool = False,
     batch_size: int = 1,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> VideoResult:
@@ -73,13 +77,15 @@ def infer_video(
     Args:
         predictor: the model.
         source: a video file, a camera's number, a folder of pictures in the order of their names, or an open source.
-        out: the video to write; its suffix chooses the container. It must not exist.
+        out: the video to write; its suffix chooses the container.
         style: ``'overlay'``, class colours over the frame, or ``'side_by_side'``, the frame and that.
-        alpha: how much of the class colours there is in the overlay, 0 to 1.
+        opacity: of the class colours, 0 to 1.
         every: predict every so many frames, and show each prediction until the next one.
         fps: frames per second, in place of what the source states; a folder needs it.
         max_frames: stop after so many.
+        width: of the video at most, in pixels; wider pictures are reduced after they are drawn.
         codec: see :func:`~cityseg_ext.apis.video_codecs.choose_codec`.
+        overwrite: replace ``out`` if it exists; by default that is an error.
         batch_size: frames that are read for the model at once.
         progress: called with (frames done, frames that the source promises or None).
 
@@ -91,20 +97,24 @@ def infer_video(
         OSError: if the video cannot be written.
     """
     check_choice("style", style, STYLES)
-    if not 0 <= alpha <= 1:
-        raise ValueError(expected("alpha", "from 0 to 1", alpha))
-    for name, value in (("every", every), ("max_frames", max_frames), ("batch_size", batch_size)):
+    if not 0 <= opacity <= 1:
+        raise ValueError(expected("opacity", "from 0 to 1", opacity))
+    for name, value in (("every", every), ("max_frames", max_frames), ("width", width), ("batch_size", batch_size)):
         if value is not None:
             check_at_least(name, value, 1)
     if isinstance(source, (str, int, Path)):
         source = open_source(source, fps)
+    if os.path.exists(out) and os.path.exists(source.name) and os.path.samefile(out, source.name):
+        raise ValueError(expected("out", "another file than the input", repr(str(out))))
     total = min(filter(None, (source.promised, max_frames)), default=None)
     begin = time.perf_counter()
-    with VideoWriter(out, source.fps, codec) as writer:
+    with VideoWriter(out, source.fps, codec, overwrite) as writer:
 
         def write(image: np.ndarray, class_map: np.ndarray, seconds: float) -> None:
-            picture = overlay(image, class_map, predictor.palette, alpha)
-            writer.add(picture if style == "overlay" else np.concatenate([image, picture], axis=1), seconds)
+            picture = overlay(image, class_map, predictor.palette, opacity)
+            if style == "side_by_side":
+                picture = np.concatenate([image, picture], axis=1)
+            writer.add(_reduced(picture, width), seconds)
 
         times = _predict(predictor, source, write, every, max_frames, batch_size, total, progress)
         if not writer.frames:
@@ -147,6 +157,13 @@ def _predict(
             if not source.live:
                 raise
     return times
+
+
+def _reduced(picture: np.ndarray, width: int | None) -> np.ndarray:
+    if width is None or picture.shape[1] <= width:
+        return picture
+    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _notes(source: Source, writer: VideoWriter, times: list[float], total: int | None) -> tuple[str, ...]:

@@ -23,9 +23,10 @@ class VideoWriter:
     it gets its name, else it is removed, as it is when the block is left with an error.
 
     Args:
-        path: the file; its suffix chooses the container. It must not exist.
+        path: the file; its suffix chooses the container.
         fps: frames per second.
         codec: see :func:`~cityseg_ext.apis.video_codecs.choose_codec`.
+        overwrite: whether the file may exist; it is replaced when the new one is whole.
 
     Attributes:
         path: the file.
@@ -38,11 +39,12 @@ class VideoWriter:
         OSError: if it cannot be written.
     """
 
-    def __init__(self, path: str | Path, fps: float, codec: str = "auto") -> None:
+    def __init__(self, path: str | Path, fps: float, codec: str = "auto", overwrite: bool = False) -> None:
         self.path = Path(path)
         self.codec = choose_codec(self.path.suffix.lower(), codec)
-        if self.path.exists():
-            raise ValueError(file_problem(path, "a new file", "one that exists", "Remove it, or choose another name."))
+        if self.path.is_dir() or (self.path.exists() and not overwrite):
+            cure = "Choose another name, or --overwrite a file."
+            raise ValueError(file_problem(path, "a new file", "one that exists", cure))
         check_writable("out", str(self.path.parent))
         self.frames = 0
         self.size: tuple[int, int] | None = None

@@ -99,7 +99,7 @@ def nothing_left(tmp_path):
 def test_frames_colours_and_rate_are_kept(clip, tmp_path, suffix, codec):
     need(codec)
     out, predictor = tmp_path / "new" / f"out{suffix}", Counter()
-    result = infer_video(predictor, clip, out, codec=codec, alpha=0)
+    result = infer_video(predictor, clip, out, codec=codec, opacity=0)
     pictures, times, fps = read_clip(out)
     assert result.frames == result.predicted == len(pictures) == 10 and result.codec == codec
     assert fps == pytest.approx(10, rel=1e-3) and result.rate == 10 and result.fps > 0
@@ -114,7 +114,7 @@ def test_frames_colours_and_rate_are_kept(clip, tmp_path, suffix, codec):
 
 
 def test_side_by_side_shows_the_frame_and_the_class_colours(clip, tmp_path):
-    infer_video(Counter(), clip, tmp_path / "out.avi", style="side_by_side", alpha=1)
+    infer_video(Counter(), clip, tmp_path / "out.avi", style="side_by_side", opacity=1)
     for image in read_clip(tmp_path / "out.avi")[0]:
         assert image.shape == (48, 128, 3)
         np.testing.assert_allclose(image[4, 12], RED, atol=24)
@@ -132,7 +132,7 @@ def test_every_third_frame_is_predicted_and_its_map_kept(clip, tmp_path, batch_s
             return [Prediction(one.class_map + first + index) for index, one in enumerate(maps)]
 
     predictor = Numbered()
-    result = infer_video(predictor, clip, tmp_path / "out.avi", every=3, alpha=1, batch_size=batch_size)
+    result = infer_video(predictor, clip, tmp_path / "out.avi", every=3, opacity=1, batch_size=batch_size)
     assert (result.frames, result.predicted) == (10, 4)
     assert [step_of(image) for image in predictor.seen] == [0, 3, 6, 9]
     shown = [round(image[..., 0].mean() / 40) for image in read_clip(tmp_path / "out.avi")[0]]
@@ -151,7 +151,7 @@ def test_odd_sides_lose_no_pixel(tmp_path, suffix, codec):
     for step in range(3):
         images.append(picture(step, 47, 63))
         images[-1][:, -1] = 0, 255, 0
-    result = infer_video(Counter(), Clip(images), tmp_path / f"out{suffix}", codec=codec, alpha=0)
+    result = infer_video(Counter(), Clip(images), tmp_path / f"out{suffix}", codec=codec, opacity=0)
     pictures = read_clip(result.path)[0]
     assert pictures[0].shape == ((47, 63, 3) if codec == "gif" else (48, 64, 3))
     assert pictures[0][20, -1, 1] > 120 > pictures[0][20, -5, 1]
@@ -187,7 +187,7 @@ def test_the_rotation_flag_is_obeyed(tmp_path):
     data[matrix : matrix + 36] = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 48 << 16, 0, 0x40000000)
     (tmp_path / "in.mp4").write_bytes(data)
     predictor = Counter()
-    infer_video(predictor, tmp_path / "in.mp4", tmp_path / "out.avi", alpha=0)
+    infer_video(predictor, tmp_path / "in.mp4", tmp_path / "out.avi", opacity=0)
     for image in (*predictor.seen, *read_clip(tmp_path / "out.avi")[0]):  # turned clockwise: its left is on top
         assert image.shape == (64, 48, 3)
         np.testing.assert_allclose(image[20, 40], RED, atol=24)
@@ -379,22 +379,25 @@ def test_a_folder_of_pictures_is_a_video(tmp_path):
     (folder / "notes.txt").write_text("not a picture")
     with pytest.raises(ValueError, match="Choose one: --fps 25"):
         infer_video(Counter(), folder, tmp_path / "out.gif")
-    result = infer_video(Counter(), folder, tmp_path / "out.gif", fps=5, alpha=0)
+    result = infer_video(Counter(), folder, tmp_path / "out.gif", fps=5, opacity=0)
     assert [step_of(image) for image in read_clip(result.path)[0]] == [0, 1, 2]
 
 
 def test_arguments_are_checked_before_anything_is_written(clip, tmp_path, monkeypatch):
-    out = tmp_path / "out.mp4"
+    out, taken = tmp_path / "out.mp4", tmp_path / "folder.mp4"
+    taken.mkdir()
     for arguments, message in (
         (dict(style="overlap"), "Did you mean 'overlay'"),
-        (dict(alpha=2), "Expected `alpha` to be from 0 to 1"),
+        (dict(opacity=2), "Expected `opacity` to be from 0 to 1"),
         (dict(every=0), "Expected `every` to be at least 1"),
         (dict(max_frames=0), "Expected `max_frames` to be at least 1"),
         (dict(fps=float("nan")), "Expected `fps` to be above 0"),
         (dict(codec="h265"), "Did you mean 'h264'"),
         (dict(codec="gif"), "one that .mp4 files hold"),
         (dict(out=tmp_path / "out.mp5"), "Did you mean '.mp4'"),
-        (dict(out=clip), "to be a new file, but got one that exists"),
+        (dict(width=0), "Expected `width` to be at least 1"),
+        (dict(out=clip), "to be another file than the input"),
+        (dict(out=taken), "to be a new file, but got one that exists"),
     ):
         with pytest.raises(ValueError, match=message):
             infer_video(Counter(), clip, **dict(out=out) | arguments)
@@ -402,7 +405,19 @@ def test_arguments_are_checked_before_anything_is_written(clip, tmp_path, monkey
     assert choose_codec(".mp4") == choose_codec(".mkv") == "mp4v"
     with pytest.raises(ValueError, match="Install the extra `video`"):
         infer_video(Counter(), clip, out, codec="h264")
-    assert [path.name for path in tmp_path.iterdir()] == [clip.name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [clip.name, taken.name]
+
+
+def test_what_exists_is_replaced_when_asked_for_and_whole(clip, tmp_path):
+    out = tmp_path / "out.gif"
+    out.write_text("mine")
+    with pytest.raises(ValueError, match="to be a new file, but got one that exists. Choose another name"):
+        infer_video(Counter(), clip, out)
+    with pytest.raises(RuntimeError):
+        infer_video(Counter(fail_at=5, error=RuntimeError()), clip, out, overwrite=True)
+    assert out.read_text() == "mine"
+    infer_video(Counter(), clip, out, overwrite=True, width=32)
+    assert count_frames(out) == 10 and read_clip(out)[0][0].shape == (24, 32, 3)
 
 
 def test_h264_keeps_odd_rates_exactly(tmp_path):

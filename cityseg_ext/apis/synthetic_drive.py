@@ -1,0 +1,36 @@
+"""A drive along a synthetic street, as a video to predict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cityseg_ext.apis.video_source import Frame
+from cityseg_ext.functional.synthetic import render_scene
+
+_SEED = 1 << 33  # the first street of all that no data set holds
+
+
+class SyntheticDrive:
+    """The frames of a drive along a street that no synthetic data set holds: a ``video_source.Source``.
+
+    Args:
+        frames: how many.
+        fps: frames per second.
+        speed: metres per second.
+        height: rows.
+        width: columns.
+        street: which street; at least 0.
+    """
+
+    name, live = "a synthetic drive", False
+
+    def __init__(
+        self, frames: int = 70, fps: float = 10, speed: float = 6, height: int = 256, width: int = 512, street: int = 0
+    ) -> None:
+        self.promised, self.fps = frames, fps
+        self._size, self._seed, self._step = (height, width), _SEED + street, speed / fps
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index in range(self.promised):
+            scene = render_scene(self._seed, *self._size, camera=index * self._step)
+            yield Frame(scene.photo, index / self.fps)
