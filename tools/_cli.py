@@ -6,7 +6,7 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout runs without being installed
@@ -67,7 +67,7 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
 
 @contextlib.contextmanager
 def progress_bar(text: str):
-    """A bar in the terminal, as a function of (done, in all); nothing elsewhere."""
+    """A bar in the terminal, as a function of (done, in all or None if nobody knows); nothing elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -76,9 +76,9 @@ def progress_bar(text: str):
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     task = bar.add_task("", total=None)
 
-    def progress(done: int, total: int) -> None:
+    def progress(done: int, total: int | None) -> None:
         bar.update(task, completed=done, total=total)
-        if done < total:
+        if total is None or done < total:
             bar.start()  # not before: workers are forked first, and a bar has a thread
         elif bar.live.is_started:
             bar.stop()
@@ -88,6 +88,15 @@ def progress_bar(text: str):
     finally:
         if bar.live.is_started:
             bar.stop()
+
+
+def refuse(args: argparse.Namespace, names: Sequence[str], use: str) -> None:
+    """Raise ``ValueError`` for options that were given and would do nothing; ``use`` says what they are for."""
+    from cityseg_ext.checks import expected
+
+    for name in names:
+        if hasattr(args, name):
+            raise ValueError(expected(f"--{name.replace('_', '-')}", f"used with {use}", repr(args.input)))
 
 
 def say(text: object = "") -> None:

@@ -1,6 +1,7 @@
-"""Predict photographs that need no labels: one image, a folder, or a pattern such as 'drive/**/*.jpg'.
+"""Predict photographs or a video that need no labels.
 
 python tools/infer.py street.jpg configs/deeplabv3_focaldice.py work_dirs/deeplabv3_focaldice/best.pth
+python tools/infer.py drive.mp4  configs/deeplabv3_focaldice.py work_dirs/deeplabv3_focaldice/best.pth --every 2
 """
 
 import argparse
@@ -8,46 +9,72 @@ import sys
 
 import _cli
 import _prediction
+import _video
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("input", help="an image, a folder (searched at any depth), or a pattern in quotes")
+    parser.add_argument(
+        "input",
+        help="an image, a folder (searched at any depth), or a pattern in quotes such as 'drive/**/*.jpg'; a video "
+        "file; or the number of a camera, 0 for the first, which is read until Ctrl-C",
+    )
     parser.add_argument("config", help="the config that the checkpoint was trained with")
     parser.add_argument("checkpoint", help="checkpoint file; only tensors are read from it")
-    parser.add_argument("--out", default="predictions", metavar="DIR", help="folder for results (default: %(default)s)")
     parser.add_argument(
+        "--out",
+        default="predictions",
+        metavar="PATH",
+        help="folder for results (default: %(default)s), or the video to write: .mp4, .mkv, .webm, .avi or .gif, of a "
+        "video, or of all images of a folder or pattern in the order of their names",
+    )
+    parser.add_argument("--opacity", type=float, default=0.5, metavar="X", help="of overlays, 0 to 1 (default: 0.5)")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    parser.add_argument(
+        "--batch-size", type=int, default=4, metavar="N", help="images at a time (default: %(default)s)"
+    )
+    _prediction.add_prediction_options(parser)
+    images = parser.add_argument_group("images", argument_default=argparse.SUPPRESS)
+    images.add_argument(
         "--save",
         nargs="+",
-        default=["class_map", "overlay"],
         choices=["class_map", "overlay", "confidence", "probabilities"],
         help="what to write, each into a folder of its name: class indices (8-bit PNG), colours over the photograph "
         "(JPEG), probability of the predicted class (16-bit PNG, times 65535), probabilities of all classes (NPZ, "
         "float16). Default: class_map overlay",
     )
-    parser.add_argument("--opacity", type=float, default=0.5, metavar="X", help="of overlays, 0 to 1 (default: 0.5)")
-    parser.add_argument("--no-legend", action="store_true", help="overlays without the names of classes below")
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there; else they are kept")
-    parser.add_argument(
-        "--batch-size", type=int, default=4, metavar="N", help="images at a time (default: %(default)s)"
-    )
-    _prediction.add_prediction_options(parser)
+    images.add_argument("--no-legend", action="store_true", help="overlays without the names of classes below")
+    _video.add_video_options(parser)
     return parser.parse_args()
+
+
+IMAGE_OPTIONS = ("save", "no_legend")
 
 
 def main() -> None:
     args = parse_args()
-    predictor = _prediction.load_predictor(args)
+    video = _video.video_to_write(args)
+    if video is None:
+        _cli.refuse(args, _video.OPTIONS, "a video, as input or as --out")
+        infer_images(args)
+    else:
+        _cli.refuse(args, IMAGE_OPTIONS, "images that do not become a video")
+        _video.infer_video(args, video)
+
+
+def infer_images(args: argparse.Namespace) -> None:
     from cityseg_ext.apis.infer_images import infer_images
 
+    predictor = _prediction.load_predictor(args)
+    kinds = getattr(args, "save", ["class_map", "overlay"])
     with _cli.progress_bar("predicting") as progress:
         result = infer_images(
             predictor,
             args.input,
             args.out,
-            kinds=args.save,
+            kinds=kinds,
             opacity=args.opacity,
-            legend=not args.no_legend,
+            legend=not hasattr(args, "no_legend"),
             batch_size=args.batch_size,
             overwrite=args.overwrite,
             progress=progress,
@@ -57,7 +84,7 @@ def main() -> None:
     rate = f", {result.written / result.seconds:.1f} images/s" if result.written else ""
     kept = f", kept {result.kept} that were there (--overwrite replaces them)" if result.kept else ""
     failed = f", {len(result.failed)} could not be read" if result.failed else ""
-    _cli.say(f"Predicted {result.written} images{rate}{kept}{failed}. {' and '.join(args.save)}: {args.out}")
+    _cli.say(f"Predicted {result.written} images{rate}{kept}{failed}. {' and '.join(kinds)}: {args.out}")
     if result.failed:
         sys.exit(1)
 

@@ -19,11 +19,9 @@ from cityseg_ext.apis.video_codecs import BROWSERS_PLAY, GIF_FPS, KEEP_TIMES, NE
 from cityseg_ext.apis.video_source import Source, open_source
 from cityseg_ext.apis.video_writer import VideoWriter
 from cityseg_ext.checks import check_at_least, check_choice, expected, file_problem
-from cityseg_ext.functional.panels import overlay
+from cityseg_ext.functional.overlay import overlay
 
 STYLES = ("overlay", "side_by_side")
-
-_DEPTH = 4  # frames that wait before the model, and as many behind it
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def infer_video(
     width: int | None = None,
     codec: str = "auto",
     overwrite: bool = False,
-    batch_size: int = 1,
+    batch_size: int = 4,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> VideoResult:
     """Predict a video, and write one of as many frames at the same frame rate.
@@ -76,17 +74,17 @@ def infer_video(
 
     Args:
         predictor: the model.
-        source: a video file, a camera's number, a folder of pictures in the order of their names, or an open source.
+        source: a video file, a folder or pattern of pictures, a camera's number, or an open source.
         out: the video to write; its suffix chooses the container.
         style: ``'overlay'``, class colours over the frame, or ``'side_by_side'``, the frame and that.
         opacity: of the class colours, 0 to 1.
         every: predict every so many frames, and show each prediction until the next one.
-        fps: frames per second, in place of what the source states; a folder needs it.
+        fps: frames per second, in place of what the source states; pictures need it.
         max_frames: stop after so many.
         width: of the video at most, in pixels; wider pictures are reduced after they are drawn.
         codec: see :func:`~cityseg_ext.apis.video_codecs.choose_codec`.
         overwrite: replace ``out`` if it exists; by default that is an error.
-        batch_size: frames that are read for the model at once.
+        batch_size: frames that the model sees together; as many wait before it, and as many behind it.
         progress: called with (frames done, frames that the source promises or None).
 
     Returns:
@@ -139,10 +137,9 @@ def _predict(
     """Predict all frames and have them written; the time of each, in seconds."""
     times: list[float] = []
     class_map = None
-    depth = max(_DEPTH, batch_size)
-    with WriteBehind(write, depth) as write_behind:
+    with WriteBehind(write, batch_size) as write_behind:
         try:
-            with closing(read_ahead(itertools.islice(source, max_frames), depth)) as frames:
+            with closing(read_ahead(itertools.islice(source, max_frames), batch_size)) as frames:
                 while batch := list(itertools.islice(frames, batch_size)):
                     start = len(times)
                     due = [frame.image for index, frame in enumerate(batch, start) if index % every == 0]

@@ -1,8 +1,11 @@
-"""Where the frames of a video come from: a file, a camera, or a folder of pictures."""
+"""Where the frames of a video come from: a file, a camera, or pictures."""
 
 from __future__ import annotations
 
+import glob
 import math
+import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -12,11 +15,12 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from cityseg_ext.apis.image_inputs import find_images
 from cityseg_ext.checks import expected, file_problem
-from cityseg_ext.transforms.image_file import decode_image, read_image_bytes
+from cityseg_ext.transforms.image import read_photo
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".gif", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
+"""Names that are taken for videos; others, such as .gif, can be read as videos too."""
 
 _PATIENCE = 1000  # reads that may fail one after the other: damaged frames fail too, and at the end it costs nothing
 _ROUNDING = 0.001  # seconds: some containers store times in milliseconds
@@ -117,41 +121,44 @@ class Camera:
         return _timed(_read(self._capture, None if self._even else time.monotonic, patience=0), self.fps)
 
 
-class PictureFolder:
-    """The pictures of a folder in the order of their names: a :class:`Source`.
+class Pictures:
+    """The pictures of a folder or pattern in the order of their names, 9 before 10: a :class:`Source`.
 
     Args:
-        path: the folder.
+        source: see :func:`~cityseg_ext.apis.image_inputs.find_images`.
         fps: frames per second.
 
     Raises:
-        ValueError: if the folder holds no picture.
+        FileNotFoundError: if there is no picture.
     """
 
     live = False
 
-    def __init__(self, path: str | Path, fps: float) -> None:
-        self.name, self.fps = str(path), fps
-        self._files = sorted(file for file in Path(path).iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
+    def __init__(self, source: str | Path, fps: float) -> None:
+        self.name, self.fps = str(source), fps
+        self._files = sorted(find_images(str(source)).values(), key=_by_number)
         self.promised = len(self._files)
-        if not self._files:
-            raise ValueError(file_problem(path, f"a folder of pictures ({', '.join(PICTURE_SUFFIXES)})", "none"))
 
     def __iter__(self) -> Iterator[Frame]:
-        return _timed(((self._load(str(file)), math.nan) for file in self._files), self.fps)
+        return _timed(((read_photo(file), math.nan) for file in self._files), self.fps)
 
-    @staticmethod
-    def _load(path: str) -> np.ndarray:
-        image = read_image_bytes(path, "photograph")[1]
-        return decode_image(path, image.convert("RGB"), "photograph")
+
+def is_video(source: str) -> bool:
+    """Whether a path or number stands for a video: a file that is called like one, or a camera.
+
+    Example:
+        >>> is_video("drive.MP4"), is_video("0"), is_video("street.jpg")
+        (True, True, False)
+    """
+    return _is_camera(source) or Path(source).suffix.lower() in VIDEO_SUFFIXES
 
 
 def open_source(source: str | int | Path, fps: float | None = None) -> Source:
-    """Open a video file, a folder of pictures, or a camera.
+    """Open a video file, a folder or pattern of pictures, or a camera.
 
     Args:
-        source: a path, or a camera's number, also as text.
-        fps: frames per second; None for those that the source states, which a folder does not.
+        source: a path, a pattern such as ``'drive/*.png'``, or a camera's number.
+        fps: frames per second; None for those that the source states, which pictures do not.
 
     Returns:
         A source of frames.
@@ -159,15 +166,24 @@ def open_source(source: str | int | Path, fps: float | None = None) -> Source:
     Raises:
         FileNotFoundError, ValueError: if it cannot be opened.
     """
+    source = str(source)
     if fps is not None and not 0 < fps <= _FASTEST:
         raise ValueError(expected("fps", f"above 0 and at most {_FASTEST} frames per second", fps))
-    if isinstance(source, int) or (str(source).isdecimal() and not Path(source).exists()):
+    if _is_camera(source):
         return Camera(int(source), fps)
-    if Path(source).is_dir():
-        if fps is None:
-            raise ValueError(expected("fps", "given for a folder of pictures", "none", "Choose one: --fps 25."))
-        return PictureFolder(source, fps)
-    return VideoFile(source, fps)
+    if os.path.isfile(source) or not (os.path.isdir(source) or glob.has_magic(source)):
+        return VideoFile(source, fps)
+    if fps is None:
+        raise ValueError(expected("fps", "given for pictures", "none", "Choose the frame rate: --fps 25."))
+    return Pictures(source, fps)
+
+
+def _is_camera(source: str) -> bool:
+    return source.isdecimal() and not os.path.exists(source)
+
+
+def _by_number(path: str) -> list[str | int]:
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path)]
 
 
 def _frame_rate(name: str, capture: cv2.VideoCapture, fps: float | None) -> float:
