@@ -15,6 +15,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--num-epochs", type=int, help="passes over the training scenes (default: the config's)")
     parser.add_argument("--num-train", type=int, help="scenes to train on")
     parser.add_argument("--num-val", type=int, help="scenes held out")
+    parser.add_argument(
+        "--drive", action="store_true", help="write drive.gif too: a drive along a street that was not trained on"
+    )
     return parser.parse_args()
 
 
@@ -30,6 +33,7 @@ def main() -> None:
         result = quickstart(
             cfg,
             **{name: value for name, value in sizes.items() if value is not None},
+            drive=args.drive,
             progress=progress,
         )
     table = PrettyTable(["", "held-out scenes"], align="r")
@@ -40,6 +44,8 @@ def main() -> None:
     _cli.say(table)
     _cli.say(f"Training curves                   {result.curves}")
     _cli.say(f"Photo | ground truth | prediction {result.panels}")
+    if result.drive is not None:
+        _cli.say(f"Drive, predicted frame by frame   {result.drive}")
     _cli.say(f"Checkpoint                        {result.checkpoint}")
 
 

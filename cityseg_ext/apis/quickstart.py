@@ -11,8 +11,11 @@ from pathlib import Path
 from mmengine.config import Config
 
 from cityseg_ext.apis.curves import plot_curves
+from cityseg_ext.apis.infer_video import infer_video
+from cityseg_ext.apis.predictor import Predictor
 from cityseg_ext.apis.runs import CURVES, test, train
 from cityseg_ext.apis.synthetic_cityscapes import NUM_TRAIN, NUM_VAL, write_synthetic_cityscapes
+from cityseg_ext.apis.synthetic_drive import SyntheticDrive
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class QuickstartResult:
         checkpoint: the best weights.
         panels: folder of panels photo | ground truth | prediction.
         curves: picture of the training curves.
+        drive: a drive along a street that was not trained on, beside the prediction; None unless asked for.
     """
 
     metrics: dict[str, float]
@@ -32,12 +36,14 @@ class QuickstartResult:
     checkpoint: Path
     panels: Path
     curves: Path
+    drive: Path | None = None
 
 
 def quickstart(
     cfg: Config,
     num_train: int = NUM_TRAIN,
     num_val: int = NUM_VAL,
+    drive: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> QuickstartResult:
     """Train and evaluate on synthetic street scenes, from colour masks.
@@ -49,6 +55,7 @@ def quickstart(
         cfg: a config from :func:`~cityseg_ext.apis.config.load_config`.
         num_train: scenes to train on.
         num_val: scenes held out, in both validation and test.
+        drive: write a video of a drive, predicted frame by frame, too.
         progress: called with (scenes written, scenes in all).
 
     Returns:
@@ -75,7 +82,15 @@ def quickstart(
         checkpoint=Path(done["checkpoint"]),
         panels=panels,
         curves=plot_curves([done["scalars"]], Path(cfg.work_dir, CURVES)).picture,
+        drive=film_drive(cfg, done["checkpoint"]) if drive else None,
     )
+
+
+def film_drive(cfg: Config, checkpoint: str) -> Path:
+    """Write ``drive.gif`` into the work dir: a drive along a street that was not trained on, beside the prediction."""
+    video = Path(cfg.work_dir, "drive.gif")
+    predictor = Predictor(cfg, checkpoint)
+    return infer_video(predictor, SyntheticDrive(), video, style="side_by_side", width=560, overwrite=True).path
 
 
 def _read(stamp: Path) -> dict:

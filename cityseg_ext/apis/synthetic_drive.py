@@ -20,17 +20,20 @@ class SyntheticDrive:
         height: rows.
         width: columns.
         street: which street; at least 0.
+
+    Attributes:
+        seed: of the street.
     """
 
     name, live = "a synthetic drive", False
 
     def __init__(
-        self, frames: int = 70, fps: float = 10, speed: float = 6, height: int = 256, width: int = 512, street: int = 0
+        self, frames: int = 60, fps: float = 10, speed: float = 7, height: int = 256, width: int = 512, street: int = 8
     ) -> None:
         self.promised, self.fps = frames, fps
-        self._size, self._seed, self._step = (height, width), _SEED + street, speed / fps
+        self.seed, self._size, self._step = _SEED + street, (height, width), speed / fps
 
     def __iter__(self) -> Iterator[Frame]:
         for index in range(self.promised):
-            scene = render_scene(self._seed, *self._size, camera=index * self._step)
+            scene = render_scene(self.seed, *self._size, camera=index * self._step)
             yield Frame(scene.photo, index / self.fps)
