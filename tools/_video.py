@@ -1,10 +1,15 @@
 """What `infer.py` does with videos."""
 
 import argparse
+import os
 from pathlib import Path
 
 import _cli
 import _prediction
+
+# What OpenCV and its FFmpeg say about damaged files and missing cameras stands in our own messages, in plain words.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 OPTIONS = ("style", "every", "fps", "max_frames", "width", "codec")
 """Names of those that are set only if the user gave them."""
@@ -39,9 +44,9 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
 def video_to_write(args: argparse.Namespace) -> str | None:
     """The video that the arguments ask for: as --out, or into that folder; None if they mean images."""
     from cityseg_ext.apis.video_codecs import CONTAINERS
-    from cityseg_ext.apis.video_source import is_video
+    from cityseg_ext.apis.video_source import VIDEO_SUFFIXES, is_video
 
-    if Path(args.out).suffix.lower() in CONTAINERS:
+    if Path(args.out).suffix.lower() in (*CONTAINERS, *VIDEO_SUFFIXES):
         return args.out
     if not is_video(args.input):
         return None

@@ -25,8 +25,8 @@ def parse_args() -> argparse.Namespace:
         "--out",
         default="predictions",
         metavar="PATH",
-        help="folder for results (default: %(default)s), or the video to write: .mp4, .mkv, .webm, .avi or .gif, of a "
-        "video, or of all images of a folder or pattern in the order of their names",
+        help="folder for results (default: %(default)s), or the video to write (.mp4, .mov, .mkv, .webm, .avi or "
+        ".gif), of a video, or of all images of a folder or pattern in the order of their names",
     )
     parser.add_argument("--opacity", type=float, default=0.5, metavar="X", help="of overlays, 0 to 1 (default: 0.5)")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
@@ -58,7 +58,7 @@ def main() -> None:
         _cli.refuse(args, _video.OPTIONS, "a video, as input or as --out")
         infer_images(args)
     else:
-        _cli.refuse(args, IMAGE_OPTIONS, "images that do not become a video")
+        _cli.refuse(args, IMAGE_OPTIONS, "images, not with a video")
         _video.infer_video(args, video)
 
 

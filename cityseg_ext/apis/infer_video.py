@@ -79,7 +79,7 @@ def infer_video(
         style: ``'overlay'``, class colours over the frame, or ``'side_by_side'``, the frame and that.
         opacity: of the class colours, 0 to 1.
         every: predict every so many frames, and show each prediction until the next one.
-        fps: frames per second, in place of what the source states; pictures need it.
+        fps: frames per second, in place of what the source states; pictures need it. An open source has its own.
         max_frames: stop after so many.
         width: of the video at most, in pixels; wider pictures are reduced after they are drawn.
         codec: see :func:`~cityseg_ext.apis.video_codecs.choose_codec`.
@@ -173,7 +173,7 @@ def _notes(source: Source, writer: VideoWriter, times: list[float], total: int |
         )
     off = max(abs(seconds - index / rate) for index, seconds in enumerate(times))
     if off * rate > 1:
-        how = "which were kept" if codec in KEEP_TIMES else f"{codec} shows them evenly, up to {off:.1f} s off"
+        how = "the video keeps these times" if codec in KEEP_TIMES else f"{codec} shows them evenly, up to {off:.1f} s off"
         notes.append(f"{source.name}: frames come at uneven times, or some are missing; {how}.")
     height, width = writer.size
     if codec != "gif" and (height % 2 or width % 2):

@@ -19,6 +19,7 @@ except ModuleNotFoundError:  # the extra `video`
 
 CONTAINERS = {
     ".mp4": ("h264", "mp4v", "vp9"),
+    ".mov": ("h264", "mp4v"),
     ".mkv": ("h264", "mp4v", "vp9", "mjpeg"),
     ".avi": ("xvid", "mjpeg"),
     ".webm": ("vp9",),
@@ -122,7 +123,7 @@ class _H264:
         rate = Fraction(fps).limit_denominator(1001)
         self._tick = 1 / (rate * _TICKS)
         try:
-            options = {"movflags": "+faststart"} if path.suffix == ".mp4" else {}
+            options = {"movflags": "+faststart"} if path.suffix in (".mp4", ".mov") else {}
             self._file = av.open(str(path), "w", container_options=options)
             self._stream = self._file.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
             self._stream.height, self._stream.width = height + height % 2, width + width % 2

@@ -50,7 +50,7 @@ def test_options_that_would_do_nothing_are_refused(tiny_model, tmp_path):
     process = start(clip, *tiny_model, "--no-legend", cwd=tmp_path)
     errors = process.communicate(timeout=120)[1]
     assert process.returncode == 2
-    assert "Expected `--no-legend` to be used with images that do not become a video, but got" in errors
+    assert "Expected `--no-legend` to be used with images, not with a video, but got" in errors
     assert list(tmp_path.iterdir()) == [clip]
 
 
