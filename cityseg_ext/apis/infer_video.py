@@ -167,13 +167,16 @@ def _notes(source: Source, writer: VideoWriter, times: list[float], total: int |
     """What is not as one might expect of this video."""
     notes = []
     frames, rate, codec = len(times), source.fps, writer.codec
-    if total is not None and max(frames, round(times[-1] * rate) + 1) < total:
-        notes.append(
-            f"{source.name}: its header states {total} frames, but {frames} could be read; all of them were written."
-        )
+    if source.promised is not None and max(frames, round(times[-1] * rate) + 1) < total:
+        stated = f"its header states {source.promised} frames, but {frames} could be read"
+        notes.append(f"{source.name}: {stated}; all of them were written.")
     off = max(abs(seconds - index / rate) for index, seconds in enumerate(times))
     if off * rate > 1:
-        how = "the video keeps these times" if codec in KEEP_TIMES else f"{codec} shows them evenly, up to {off:.1f} s off"
+        how = (
+            "the video keeps these times"
+            if codec in KEEP_TIMES
+            else f"{codec} shows them evenly, up to {off:.1f} s off"
+        )
         notes.append(f"{source.name}: frames come at uneven times, or some are missing; {how}.")
     height, width = writer.size
     if codec != "gif" and (height % 2 or width % 2):

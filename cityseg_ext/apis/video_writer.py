@@ -50,7 +50,8 @@ class VideoWriter:
         self.size: tuple[int, int] | None = None
         self._fps = fps
         # With the same suffix, because encoders look at it.
-        self._part = self.path.absolute().parent / f".{os.getpid()}.cityseg-part{self.path.suffix.lower()}"
+        name = f".{os.getpid()}-{id(self)}.cityseg-part{self.path.suffix.lower()}"
+        self._part = self.path.absolute().parent / name
         self._encoder: Encoder | None = None
 
     def __enter__(self) -> VideoWriter:
