@@ -45,8 +45,10 @@ def overlay(photo: UInt8Array, indices: UInt8Array, palette: Sequence[Color], al
     if not 0 <= alpha <= 1:
         raise ValueError(expected("alpha", "from 0 to 1", alpha))
     colors = encode_color_mask(indices, palette)
-    blended = cv2.addWeighted(photo, 1 - alpha, colors, alpha, 0)
-    picture = np.where((indices >= len(palette))[..., None], _hatch(photo), blended)
+    picture = cv2.addWeighted(photo, 1 - alpha, colors, alpha, 0).astype(np.uint8, copy=False)
+    void = indices >= len(palette)
+    if void.any():  # not in predictions, for which the hatch would take most of the time
+        picture = np.where(void[..., None], _hatch(photo), picture)
     borders = _borders(indices)
     picture[borders] = colors[borders] // 2 + 127
     return picture

@@ -365,7 +365,7 @@ def test_cameras_end_after_max_frames_or_an_interrupt(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="Expected file 'camera 0'.*"):
         infer_video(Counter(fail_at=0, error=KeyboardInterrupt()), 0, tmp_path / "none.avi")
     monkeypatch.setattr(FakeCapture, "count", 3)
-    assert infer_video(Counter(), 0, tmp_path / "unplugged.webm", max_frames=9).notes == ()
+    assert infer_video(Counter(), 0, tmp_path / "unplugged.webm", fps=30, max_frames=9).notes == ()
     with pytest.raises(ValueError, match="Expected `camera` to be the number of one that is connected"):
         open_source("1")
     monkeypatch.setattr(FakeCapture, "fps", 0.0)
