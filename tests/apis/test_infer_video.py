@@ -324,6 +324,35 @@ def test_few_frames_wait(tmp_path, monkeypatch, slow):
     assert max(most) <= 14  # four ahead, four behind, four in work, and one in each thread
 
 
+def test_reading_predicting_and_writing_overlap(tmp_path, monkeypatch):
+    count, add = 8, VideoWriter.add
+    source, overlapped = Clip([picture(0)] * count), []
+
+    def happens(condition):
+        end = time.monotonic() + 10
+        while not condition() and time.monotonic() < end:
+            time.sleep(0.001)
+        overlapped.append(condition())
+
+    class Waiting(Counter):
+        """Ends a prediction only when the frame after it has been read."""
+
+        def predict(self, images):
+            maps = super().predict(images)
+            happens(lambda: source.read > min(len(self.seen), count - 1))
+            return maps
+
+    def add_late(writer, *job):
+        """Writes a frame only when the prediction of the one after it has begun."""
+        happens(lambda: len(predictor.seen) > min(writer.frames + 1, count - 1))
+        add(writer, *job)
+
+    predictor = Waiting()
+    monkeypatch.setattr(VideoWriter, "add", add_late)
+    infer_video(predictor, source, tmp_path / "out.avi", batch_size=1)
+    assert overlapped == [True] * 2 * count
+
+
 class FakeCapture:
     """A camera that gives a picture whenever it is asked, and is unplugged after `count`."""
 
