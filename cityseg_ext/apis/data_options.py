@@ -9,6 +9,7 @@ from mmengine.config import Config
 from cityseg_ext.apis.config_tree import dataloaders, is_epoch_based, pipelines, walk_transforms
 from cityseg_ext.checks import check_at_least, expected
 
+LABEL_LOADING = "LoadColorMaskAnnotations"
 BALANCED_SAMPLER, BALANCED_CROP = "ClassBalancedSampler", "ClassAwareCrop"
 
 
@@ -26,6 +27,17 @@ def set_label_source(cfg: Config, value: str) -> None:
             rule = "left out for image pairs, in which labels are always colour masks"
             raise ValueError(expected("label_source", rule, repr(value)))
         loader.dataset.source = value
+
+
+def set_label_cache(cfg: Config, value: str) -> None:
+    """Of every data set, validation too."""
+    loading = [transform for transform in walk_transforms(pipelines(cfg)) if transform.type == LABEL_LOADING]
+    if not loading:
+        raise ValueError(
+            expected("label_cache", f"used with a config whose pipelines have {LABEL_LOADING}", repr(value))
+        )
+    for transform in loading:
+        transform.cache_dir = value
 
 
 def set_image_size(cfg: Config, value: Sequence[int]) -> None:

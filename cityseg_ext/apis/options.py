@@ -65,6 +65,14 @@ OPTIONS: tuple[Option, ...] = (
         everywhere=True,
     ),
     Option(
+        "label_cache",
+        "`cache_dir` of `LoadColorMaskAnnotations` in every pipeline",
+        "keep decoded labels in this folder, so that each is decoded once and not once an epoch",
+        data.set_label_cache,
+        dict(metavar="DIR"),
+        everywhere=True,
+    ),
+    Option(
         "image_size",
         "`scale` and `crop_size` in every pipeline, `data_preprocessor.size`",
         "height and width of what the model sees in training; resizing, crops and padding follow",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 from mmseg.registry import TRANSFORMS
 
-from cityseg_ext.checks import check_choice
+from cityseg_ext.checks import check_choice, expected
 from cityseg_ext.functional.color_mask import MODES, UNCERTAIN_POLICIES, DecodedMask
 from cityseg_ext.functional.mask_decoder import EFFORTS
 from cityseg_ext.labels import LABEL_SUFFIXES, Taxonomy, TaxonomyLike, get_taxonomy
+from cityseg_ext.transforms.label_cache import LabelCache, file_state
 from cityseg_ext.transforms.label_file import read_label, unknown_problem
 
 UNKNOWN_POLICIES = ("error", "ignore")
@@ -60,9 +62,13 @@ class LoadColorMaskAnnotations(BaseTransform):
             :func:`~cityseg_ext.functional.color_mask.decode_color_mask`; ``mode='robust'`` for masks that were
             smoothed or saved as JPEG.
         backend_args: arguments of mmengine's file backend.
+        cache_dir: folder in which decoded labels are kept, so that each is decoded once and not once an epoch; see
+            :class:`~cityseg_ext.transforms.label_cache.LabelCache`. A label with unknown colours or ids is not kept:
+            it is reported each time, as without.
 
     Raises:
         FileNotFoundError, ValueError: when used, naming the file, what was found in it, and the cure.
+        OSError: if ``cache_dir`` cannot be made or written.
     """
 
     def __init__(
@@ -74,6 +80,7 @@ class LoadColorMaskAnnotations(BaseTransform):
         uncertain: str = "resolve",
         effort: str = "fast",
         backend_args: dict | None = None,
+        cache_dir: str | None = None,
     ) -> None:
         if source is not None:
             check_choice("source", source, LABEL_SUFFIXES)
@@ -86,6 +93,9 @@ class LoadColorMaskAnnotations(BaseTransform):
         self.unknown = unknown
         self.decoding = dict(mode=mode, uncertain=uncertain, effort=effort)
         self.backend_args = backend_args
+        if cache_dir is not None and backend_args is not None:
+            raise ValueError(expected("cache_dir", "left out where labels are no local files", repr(cache_dir)))
+        self.cache = None if cache_dir is None else LabelCache(cache_dir)
         self._warned: set[str] = set()
 
     def transform(self, results: dict) -> dict:
@@ -94,20 +104,25 @@ class LoadColorMaskAnnotations(BaseTransform):
             return results
         source = self.source or results.get("label_source", "color")
         taxonomy = self.taxonomy or get_taxonomy(results.get("taxonomy", "cityscapes19"))
-        decoded = read_label(
-            path,
-            source,
-            taxonomy,
-            results.get("label_half"),
-            results.get("ori_shape"),
-            self.backend_args,
-            **self.decoding,
-        )
-        if decoded.unknown:
-            self._report_unknown(path, decoded, source, taxonomy)
-        results["gt_seg_map"] = decoded.indices
+        results["gt_seg_map"] = self._indices(path, source, taxonomy, results)
         results.setdefault("seg_fields", []).append("gt_seg_map")
         return results
+
+    def _indices(self, path: str, source: str, taxonomy: Taxonomy, results: dict) -> np.ndarray:
+        half, size = results.get("label_half"), results.get("ori_shape")
+        settings = f"{source} {half} {self.decoding} {taxonomy}"
+        state = None
+        if self.cache is not None:
+            indices = self.cache.read(path, settings)
+            if indices is not None and (size is None or indices.shape == tuple(size[:2])):
+                return indices
+            state = file_state(path)
+        decoded = read_label(path, source, taxonomy, half, size, self.backend_args, **self.decoding)
+        if decoded.unknown:
+            self._report_unknown(path, decoded, source, taxonomy)
+        elif state is not None:
+            self.cache.write(path, settings, state, decoded.indices)
+        return decoded.indices
 
     def _report_unknown(self, path: str, decoded: DecodedMask, source: str, taxonomy: Taxonomy) -> None:
         if self.unknown == "error":
@@ -120,4 +135,6 @@ class LoadColorMaskAnnotations(BaseTransform):
     def __repr__(self) -> str:
         name = self.taxonomy.name if self.taxonomy else None
         options = dict(source=self.source, taxonomy=name, unknown=self.unknown) | self.decoding
+        if self.cache is not None:
+            options["cache_dir"] = str(self.cache.folder)
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in options.items())})"
