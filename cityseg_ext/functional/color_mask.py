@@ -97,7 +97,7 @@ def decode_color_mask(
         check_palette(color_to_index)
     indices = _look_up(mask, color_to_index, channel_order)
     missed = indices == _UNKNOWN
-    if mask.shape[2] == 3 and not missed.any():
+    if not missed.any() and (mask.shape[2] == 3 or mask[..., 3].min(initial=255) == 255):
         return DecodedMask(indices, {}, exact=indices.size)
     transparent = mask[..., 3] != 255 if mask.shape[2] == 4 else np.zeros_like(missed)
     doubted = np.zeros_like(missed)

@@ -51,8 +51,9 @@ def resize_labels(labels: Labels, height: int, width: int) -> Labels:
     reach = [2 * ceil(given / wanted / 2) + 1 for given, wanted in zip(labels.shape, (height, width), strict=True)]
     window = np.ones(reach, np.uint8)
     mixed = cv2.dilate(labels, window) != cv2.erode(labels, window)
-    y, x = np.nonzero(mixed[rows].take(columns, axis=1))
-    if len(y):
+    places = np.flatnonzero(mixed[rows].take(columns, axis=1))  # np.nonzero takes six times as long
+    if len(places):
+        y, x = np.divmod(places, width)
         down, across = _places(labels.shape[0], height, _SAMPLES)[y], _places(labels.shape[1], width, _SAMPLES)[x]
         result[y, x] = _most_frequent(labels[down[:, :, None], across[:, None, :]].reshape(len(y), -1), result[y, x])
     return result
