@@ -38,7 +38,7 @@ def map_in_processes(
     Raises:
         ChildProcessError: if a process was killed.
     """
-    workers = min(_usable_cores() if workers is None else workers, len(items), _MOST)
+    workers = min(usable_cores() if workers is None else workers, len(items), _MOST)
     if workers <= 1:
         yield from map(function, items)
         return
@@ -70,6 +70,6 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """In a container that is often fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -43,8 +43,8 @@ def provenance(cfg: Config, checkpoint: str, command: str = "") -> dict[str, Any
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         commit=_commit(),
         data=_data(cfg),
-        versions=_versions(),
-        hardware=_hardware(),
+        versions=versions(),
+        hardware=hardware(),
     )
 
 
@@ -78,13 +78,15 @@ def _data(cfg: Config) -> dict[str, Any]:
     )
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of this package, of Python and of the libraries that decide about numbers."""
     modules = dict(cityseg_ext=cityseg_ext, torch=torch, mmengine=mmengine, mmcv=mmcv, mmseg=mmseg, numpy=numpy)
     found = {name: str(module.__version__) for name, module in modules.items()}
     return found | dict(OpenCV=cv2.__version__, Python=platform.python_version())
 
 
-def _hardware() -> dict[str, Any]:
+def hardware() -> dict[str, Any]:
+    """Device, processor, cores and system; the names are those that the machine gives."""
     device = get_device()
     return dict(
         device=torch.cuda.get_device_name() if device == "cuda" else device,

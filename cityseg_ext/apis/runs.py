@@ -74,7 +74,7 @@ def train(cfg: Config, resume: str | None = None) -> TrainResult:
     _join_processes(cfg)
     fill_statistics(cfg)
     start = time.monotonic()
-    runner = _build_runner(cfg)
+    runner = build_runner(cfg)
     check_pretrained(segmentor_of(runner.model).backbone)
     try:
         runner.train()
@@ -161,7 +161,7 @@ def test(
     cfg.load_from = None  # mmengine would load without checking that the weights fit
     forget_weights(cfg)
     _join_processes(cfg)
-    runner = _build_runner(cfg)
+    runner = build_runner(cfg)
     for hook in (pictures, counts):
         if hook is not None:
             runner.register_hook(hook)
@@ -188,7 +188,7 @@ def _draw_curves(runner: Runner) -> Path | None:
     return picture if picture.is_file() else None
 
 
-def _build_runner(cfg: Config) -> Runner:
+def build_runner(cfg: Config) -> Runner:
     """A runner with a name of its own: mmengine shares logger and visualizer between runs of one name."""
     cfg.setdefault("experiment_name", f"{Path(cfg.filename).stem}_{next(_RUN_NUMBERS)}")
     return Runner.from_cfg(cfg)
