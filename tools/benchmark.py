@@ -22,6 +22,9 @@ def parse_args() -> argparse.Namespace:
         "--steps", type=int, default=10, metavar="N", help="steps timed in a run (default: %(default)s)"
     )
     parser.add_argument(
+        "--warm-up", type=int, default=3, metavar="N", help="steps before them, not timed (default: %(default)s)"
+    )
+    parser.add_argument(
         "--synthetic",
         action="store_true",
         help="built-in street scenes of 1024x2048 instead of the data (pairs: 256x256), written below the work dir",
@@ -42,7 +45,12 @@ def main() -> None:
     from cityseg_ext.apis.step_benchmark import benchmark_step, use_synthetic_scenes
     from cityseg_ext.apis.step_report import as_dict, as_tables, conclusion, write_step_report
     from cityseg_ext.apis.whole_files import check_writable
+    from cityseg_ext.checks import expected
 
+    data_root = cfg.train_dataloader.dataset.data_root
+    if not (args.synthetic or Path(data_root).is_dir()):
+        cure = "Without data, measure on built-in scenes: --synthetic."
+        raise FileNotFoundError(expected("data_root", "an existing folder", repr(data_root), cure))
     out = args.out or str(Path(cfg.work_dir, "benchmark"))
     check_writable("out", out)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
@@ -54,7 +62,7 @@ def main() -> None:
 
         if args.synthetic:
             use_synthetic_scenes(cfg, lambda done, total: progress("writing scenes", done, total))
-        found = benchmark_step(cfg, args.steps, progress)
+        found = benchmark_step(cfg, args.steps, args.warm_up, progress)
     values = as_dict(found, cfg)
     console = Console()
     for table in as_tables(values):

@@ -65,6 +65,8 @@ def load_config(
     for loader in dataloaders(cfg):
         if loader.get("num_workers") == 0:
             loader.persistent_workers = False  # PyTorch refuses them where there are no workers
+        if not torch.cuda.is_available():
+            loader.pop("pin_memory", None)  # PyTorch would warn that there is no device to copy to
     return cfg
 
 

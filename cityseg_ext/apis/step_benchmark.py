@@ -30,12 +30,12 @@ from cityseg_ext.hooks.segmentor import heads_of, segmentor_of
 
 _IMAGES = 16  # that are loaded one by one
 _SCENES, _SCENE = 8, (1024, 2048)  # of the size of Cityscapes
-_WARM_UP = 3  # steps: caches fill, memory is allocated, and the first batches come late
 
 
 def benchmark_step(
     cfg: Config,
     steps: int = 10,
+    warm_up: int = 3,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> StepBenchmark:
     """Train for a few steps, as :func:`~cityseg_ext.apis.train` would, and time every part.
@@ -46,7 +46,8 @@ def benchmark_step(
 
     Args:
         cfg: a config from :func:`~cityseg_ext.apis.config.load_config`.
-        steps: that are timed in each run, after three that are not.
+        steps: that are timed in each run.
+        warm_up: steps before them that are not: memory is allocated, files are cached, the first batches come late.
         progress: called with (what is done now, steps done, steps in all, which may become fewer).
 
     Returns:
@@ -57,25 +58,26 @@ def benchmark_step(
         FileNotFoundError, ValueError: as in training, where data or config are wrong.
     """
     check_at_least("steps", steps, 1)
+    check_at_least("warm_up", warm_up, 0)
     if cfg.get("compile"):
         raise ValueError(expected("compile", "left out here: a compiled step has no parts", cfg.compile))
     with tempfile.TemporaryDirectory() as folder:
-        cfg = _short_run(cfg, _WARM_UP + steps, folder)
+        cfg = _short_run(cfg, warm_up + steps, folder)
         configured = cfg.train_dataloader.num_workers
         numbers = [configured, *(number for number in range(usable_cores() + 1) if number != configured)]
-        total = len(numbers) * (_WARM_UP + steps)
+        total = len(numbers) * (warm_up + steps)
         runs: list[StepTimes] = []
         for number in numbers:
             gc.collect()  # ends the workers of the run before
-            before = len(runs) * (_WARM_UP + steps)
+            before = len(runs) * (warm_up + steps)
             what = f"{number} workers"
-            runner, times = _time_steps(cfg, number, lambda done: progress(what, before + done, total))  # noqa: B023
+            runner, times = _time_steps(cfg, number, warm_up, lambda done: progress(what, before + done, total))  # noqa: B023
             runs.append(times)
             if number == configured:
                 memory = _peak_memory()
-                progress("loading", before + _WARM_UP + steps, total)
+                progress("loading", before + warm_up + steps, total)
                 loading, collate = _time_loading(runner)
-            elif times.wait_share <= ENOUGH:
+            if times.wait_share <= ENOUGH and (number != configured or number == 0):
                 break
         progress("done", total, total)
     return StepBenchmark(loading, collate, tuple(runs), *memory)
@@ -102,7 +104,7 @@ def _short_run(cfg: Config, iterations: int, folder: str) -> Config:
     return cfg
 
 
-def _time_steps(cfg: Config, workers: int, progress: Callable[[int], None]) -> tuple[Runner, StepTimes]:
+def _time_steps(cfg: Config, workers: int, warm_up: int, progress: Callable[[int], None]) -> tuple[Runner, StepTimes]:
     cfg = copy.deepcopy(cfg)
     cfg.pop("experiment_name", None)
     cfg.train_dataloader.num_workers = workers
@@ -114,7 +116,7 @@ def _time_steps(cfg: Config, workers: int, progress: Callable[[int], None]) -> t
         runner = build_runner(cfg)
         runner.register_hook(hook, priority="LOWEST")
         runner.train()
-    return runner, StepTimes(workers, cfg.train_dataloader.batch_size, hook.watch.steps[_WARM_UP:])
+    return runner, StepTimes(workers, cfg.train_dataloader.batch_size, hook.watch.steps[warm_up:])
 
 
 class _TimingHook(Hook):

@@ -145,7 +145,7 @@ def _workers_table(rows: Sequence[dict[str, Any]]) -> Table:
     table = Table(title="Loader workers", title_justify="left")
     for heading in ("workers", "images/s", "waiting for data", "computing ms"):
         table.add_column(heading, justify="right")
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row["workers"]):
         wait, compute = f"{row['wait_share']:.1%}", f"{row['compute_ms']:.1f}"
         table.add_row(str(row["workers"]), f"{row['images_per_second']:.2f}", wait, compute)
     return table

@@ -1,8 +1,11 @@
 import pytest
 import torch
 from mmengine.config import Config
+from mmseg.registry import DATASETS, MODELS
 
 from cityseg_ext.apis.config import load_config, select_device
+from cityseg_ext.apis.config_tree import pipelines, walk_transforms
+from cityseg_ext.apis.options import apply_options
 
 CONFIG = "configs/deeplabv3_focaldice.py"
 
@@ -21,6 +24,10 @@ def transforms(pipeline):
 def test_without_options_the_config_is_as_written():
     cfg = load_config(CONFIG)
     plain = Config.fromfile(CONFIG)
+    for name in ("train_dataloader", "val_dataloader"):
+        assert plain[name].pin_memory
+        assert ("pin_memory" in cfg[name]) == torch.cuda.is_available()  # without a device PyTorch would warn
+        cfg[name].pin_memory = plain[name].pin_memory
     assert cfg.work_dir == "work_dirs/deeplabv3_focaldice"
     for name in ("model", "train_dataloader", "val_dataloader", "optim_wrapper", "param_scheduler", "train_cfg"):
         assert cfg[name] == plain[name]
@@ -100,6 +107,31 @@ def test_weights_from_elsewhere_are_of_the_configs_own_kind(config, prefix):
 def test_cfg_options_are_written_last():
     cfg = load_config(CONFIG, batch_size=3, cfg_options={"train_dataloader.batch_size": 5})
     assert cfg.train_dataloader.batch_size == 5
+
+
+def test_labels_are_cached_in_every_pipeline(tmp_path):
+    cfg = load_config("configs/demo_deeplabv3_focaldice.py", label_cache=str(tmp_path))
+    loadings = [part for part in walk_transforms(pipelines(cfg)) if part.type == "LoadColorMaskAnnotations"]
+    assert len(loadings) == 6 and all(part.cache_dir == str(tmp_path) for part in loadings)
+    cfg = Config.fromfile(CONFIG)
+    for part in walk_transforms(pipelines(cfg)):
+        if part.type == "LoadColorMaskAnnotations":
+            part.type = "LoadAnnotations"
+    with pytest.raises(ValueError, match="`label_cache` to be used with a config whose pipelines have Load"):
+        apply_options(cfg, dict(label_cache="x"))
+
+
+def test_photographs_travel_as_bytes_and_are_normalised_by_the_model(tiny_city):
+    cfg = load_config(CONFIG, data_root=str(tiny_city), image_size=(64, 128))
+    sample = DATASETS.build(cfg.train_dataloader.dataset)[0]
+    assert sample["inputs"].dtype == torch.uint8
+    known = cfg.model.data_preprocessor
+    batch = dict(inputs=[sample["inputs"]], data_samples=[sample["data_samples"]])
+    images = MODELS.build(known)(batch, training=True)["inputs"]
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (known["mean"], known["std"]))
+    height, width = sample["inputs"].shape[1:]
+    rgb = sample["inputs"].flip(0).float()
+    torch.testing.assert_close(images[0, :, :height, :width], (rgb - mean) / std)
 
 
 def test_options_of_image_pairs():

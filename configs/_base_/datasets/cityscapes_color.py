@@ -40,6 +40,7 @@ train_dataloader = dict(
     batch_size=8,
     num_workers=4,
     persistent_workers=True,
+    pin_memory=True,
     # ASPP's image pooling cannot normalise a last batch of one image.
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
@@ -52,6 +53,7 @@ val_dataloader = dict(
     batch_size=1,
     num_workers=4,
     persistent_workers=True,
+    pin_memory=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type=dataset_type,
