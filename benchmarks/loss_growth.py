@@ -10,13 +10,12 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from _side_by_side import peak_memory, synchronize
+from _side_by_side import clock, peak_memory, synchronize
 from focal_dice import batch, cross_entropy, fused, mmseg_loss, training
 from matplotlib.figure import Figure
 from upsample_loss import inside, resized
@@ -57,11 +56,11 @@ def measure(size: list[int], rounds: int) -> dict[str, dict[str, float]]:
     for number in range(rounds + 1):
         for name, way in work.items():
             synchronize()
-            start = time.perf_counter()
+            start = clock()
             way()
             synchronize()
             if number:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(clock() - start)
     return {
         name: dict(milliseconds=1000 * statistics.median(times[name]), mebibytes=peak_memory(way) / 2**20)
         for name, way in work.items()
@@ -85,7 +84,7 @@ def draw(found: dict[str, list[dict]]) -> Figure:
             axis.grid(alpha=0.3)
             axis.spines[["top", "right"]].set_visible(False)
         column[1].set_xlabel(what)
-    axes[0, 0].set_ylabel("time, ms")
+    axes[0, 0].set_ylabel("wall time, ms" if torch.cuda.is_available() else "processor's time, ms")
     axes[1, 0].set_ylabel("extra memory, MiB")
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False)

@@ -5,7 +5,8 @@ python benchmarks/train_step.py --data-root CAMVID --image-size 360 480
 
 Every way has the same DeepLabV3, optimiser, images, size of crops and batch. Ours reads colour masks; mmseg reads the
 same labels as grey train ids, the only kind it knows, which are written for it from the label ids. The ways take
-turns, step by step, in one process without loader workers, so that loading and computing can be told apart.
+turns, step by step, in one process without loader workers, so that loading and computing can be told apart. Times are
+the processor's (with a GPU: on the wall).
 """
 
 import argparse
@@ -13,7 +14,6 @@ import json
 import os
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import cv2
 import torch
-from _side_by_side import peak_memory, quartiles, synchronize
+from _side_by_side import clock, peak_memory, quartiles, synchronize
 from mmengine.runner import Runner
 from prettytable import PrettyTable
 
@@ -81,12 +81,12 @@ class Way:
 
     def step(self) -> tuple[float, float]:
         """Seconds of loading a batch and of computing a step."""
-        start = time.perf_counter()
+        start = clock()
         batch = next(self.batches)
-        loaded = time.perf_counter()
+        loaded = clock()
         self.model.train_step(batch, self.optimiser)
         synchronize()
-        return loaded - start, time.perf_counter() - loaded
+        return loaded - start, clock() - loaded
 
     def memory(self) -> float:
         """Bytes that a step needs at its worst moment, beside weights and optimiser."""
