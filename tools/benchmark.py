@@ -40,7 +40,6 @@ def main() -> None:
     args = parse_args()
     cfg = _cli.load(args)
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from cityseg_ext.apis.step_benchmark import benchmark_step, use_synthetic_scenes
     from cityseg_ext.apis.step_report import as_dict, as_tables, conclusion, write_step_report
@@ -53,15 +52,10 @@ def main() -> None:
         raise FileNotFoundError(expected("data_root", "an existing folder", repr(data_root), cure))
     out = args.out or str(Path(cfg.work_dir, "benchmark"))
     check_writable("out", out)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("")
-
-        def progress(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
-
-        if args.synthetic:
-            use_synthetic_scenes(cfg, lambda done, total: progress("writing scenes", done, total))
+    if args.synthetic:
+        with _cli.progress_bar("writing scenes") as progress:
+            use_synthetic_scenes(cfg, progress)
+    with _cli.progress_bar("training steps") as progress:
         found = benchmark_step(cfg, args.steps, args.warm_up, progress)
     values = as_dict(found, cfg)
     console = Console()

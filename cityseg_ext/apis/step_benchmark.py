@@ -36,7 +36,7 @@ def benchmark_step(
     cfg: Config,
     steps: int = 10,
     warm_up: int = 3,
-    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> StepBenchmark:
     """Train for a few steps, as :func:`~cityseg_ext.apis.train` would, and time every part.
 
@@ -48,7 +48,7 @@ def benchmark_step(
         cfg: a config from :func:`~cityseg_ext.apis.config.load_config`.
         steps: that are timed in each run.
         warm_up: steps before them that are not: memory is allocated, files are cached, the first batches come late.
-        progress: called with (what is done now, steps done, steps in all, which may become fewer).
+        progress: called with (steps done, steps in all; fewer are made if few workers are enough).
 
     Returns:
         The times.
@@ -70,16 +70,14 @@ def benchmark_step(
         for number in numbers:
             gc.collect()  # ends the workers of the run before
             before = len(runs) * (warm_up + steps)
-            what = f"{number} workers"
-            runner, times = _time_steps(cfg, number, warm_up, lambda done: progress(what, before + done, total))  # noqa: B023
+            runner, times = _time_steps(cfg, number, warm_up, lambda done: progress(before + done, total))  # noqa: B023
             runs.append(times)
             if number == configured:
                 memory = _peak_memory()
-                progress("loading", before + warm_up + steps, total)
                 loading, collate = _time_loading(runner)
             if times.wait_share <= ENOUGH and (number != configured or number == 0):
                 break
-        progress("done", total, total)
+        progress(total, total)
     return StepBenchmark(loading, collate, tuple(runs), *memory)
 
 
