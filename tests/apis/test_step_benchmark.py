@@ -1,6 +1,6 @@
 import io
 import json
-import subprocess
+import runpy
 import sys
 
 import numpy as np
@@ -104,30 +104,22 @@ def test_built_in_scenes_take_the_place_of_data(config, tmp_path, monkeypatch):
     assert cfg.train_dataloader.dataset.data_root.startswith(str(tmp_path / "synthetic"))
 
 
-def test_tool(tiny_city, tmp_path):
+def test_tool(tiny_city, tmp_path, monkeypatch, capsys):
     def run(*options):
-        command = [
-            sys.executable,
-            str(ROOT / "tools" / "benchmark.py"),
-            CONFIG,
-            "--steps",
-            "1",
-            "--warm-up",
-            "1",
-            "--device",
-            "cpu",
-        ]
         fields = [f"{name}={value}" for name, value in TINY.items()]
         size = ["--image-size", "64", "128", "--batch-size", "2", "--num-workers", "0", "--work-dir", str(tmp_path)]
-        return subprocess.run(
-            [*command, *size, *options, "--cfg-options", *fields], capture_output=True, text=True, timeout=300
-        )
+        steps = ["--steps", "1", "--warm-up", "0"]
+        monkeypatch.setattr(sys, "argv", ["benchmark.py", CONFIG, *steps, *size, *options, "--cfg-options", *fields])
+        monkeypatch.syspath_prepend(ROOT / "tools")
+        runpy.run_path(str(ROOT / "tools" / "benchmark.py"), run_name="__main__")
 
-    done = run("--data-root", str(tiny_city), "--out", str(tmp_path / "out"))
-    assert done.returncode == 0, done.stderr
-    last = done.stdout.strip().splitlines()[-1]
+    run("--data-root", str(tiny_city), "--out", str(tmp_path / "out"))
+    printed = capsys.readouterr().out
+    last = printed.strip().splitlines()[-1]
     assert last == f"Wrote {tmp_path / 'out' / 'step.json'} and {tmp_path / 'out' / 'step.png'}"
     for name in (*PARTS, "LoadColorMaskAnnotations"):
-        assert name in done.stdout
-    failed = run("--data-root", str(tmp_path / "nowhere"))
-    assert failed.returncode == 2 and "--synthetic" in failed.stderr and "nowhere" in failed.stderr
+        assert name in printed
+    with pytest.raises(SystemExit):
+        run("--data-root", str(tmp_path / "nowhere"))
+    message = capsys.readouterr().err
+    assert "nowhere" in message and "--synthetic" in message
