@@ -17,7 +17,7 @@ from mmengine.logging import print_log
 from cityseg_ext.checks import expected
 
 _VERSION = 1  # of what is decoded and how it is kept: raise it when decoding gives other indices than before
-_CURE = "Choose another folder, or train without cache_dir."
+_CURE = "Choose another folder, or do without the cache."
 
 
 class LabelCache:
