@@ -99,6 +99,30 @@ def refuse(args: argparse.Namespace, names: Sequence[str], use: str) -> None:
             raise ValueError(expected(f"--{name.replace('_', '-')}", f"used with {use}", repr(args.input)))
 
 
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """`--trust-checkpoint`, for every script that reads one."""
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="store_true",
+        help="unpickle whatever an old checkpoint holds besides tensors and plain values; a hostile file then runs its "
+        "code, so only for files that you have made or trust",
+    )
+
+
+def load_for(config: str | None, checkpoint: str, **options):
+    """The config given, or that of a published checkpoint, with options as for `load_config`."""
+    if config is not None:
+        from cityseg_ext.apis.config import load_config
+
+        return load_config(config, **options)
+    from cityseg_ext.apis.options import apply_options
+    from cityseg_ext.apis.publish import read_published_config
+
+    cfg = read_published_config(checkpoint)
+    apply_options(cfg, options)
+    return cfg
+
+
 def say(text: object = "") -> None:
     """Print the result of a script, once, whatever the number of processes."""
     if os.environ.get("RANK", "0") == "0":

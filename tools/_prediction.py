@@ -17,6 +17,7 @@ def add_prediction_options(parser: argparse.ArgumentParser) -> None:
     add_augmentation_options(parser)
     parser.add_argument("--amp", action="store_true", help="half precision: fp16 on CUDA, bf16 elsewhere")
     _cli.add_device_option(parser)
+    _cli.add_trust_option(parser)
 
 
 def add_augmentation_options(parser: argparse.ArgumentParser) -> None:
@@ -40,10 +41,10 @@ def add_augmentation_options(parser: argparse.ArgumentParser) -> None:
 
 def load_predictor(args: argparse.Namespace):
     """The model that the options of a script describe, ready for photographs."""
-    from cityseg_ext.apis.config import load_config, select_device
+    from cityseg_ext.apis.config import select_device
     from cityseg_ext.apis.predictor import Predictor
 
     select_device(args.device)
-    cfg = load_config(args.config, image_size=args.image_size)
+    cfg = _cli.load_for(args.config, args.checkpoint, image_size=args.image_size)
     options = {name: getattr(args, name) for name in ("tta", "tta_scales", "slide", "amp")}
-    return Predictor(cfg, args.checkpoint, **options)
+    return Predictor(cfg, args.checkpoint, trust=args.trust_checkpoint, **options)

@@ -19,7 +19,9 @@ def parse_args() -> argparse.Namespace:
         help="an image, a folder (searched at any depth), or a pattern in quotes such as 'drive/**/*.jpg'; a video "
         "file; or the number of a camera, 0 for the first, which is read until Ctrl-C",
     )
-    parser.add_argument("config", help="the config that the checkpoint was trained with")
+    parser.add_argument(
+        "config", nargs="?", help="the config that the checkpoint was trained with; a published one has its own"
+    )
     parser.add_argument("checkpoint", help="checkpoint file; only tensors are read from it")
     parser.add_argument(
         "--out",

@@ -27,6 +27,7 @@ def parse_args() -> argparse.Namespace:
         help="keep scores of every class and image, and pictures of the best and worst, in <work dir>/report, and show "
         "them there in report.html; tools/report.py draws it again, without the model",
     )
+    _cli.add_trust_option(parser)
     return parser.parse_args()
 
 
@@ -37,7 +38,8 @@ def main() -> None:
 
     options = {name: getattr(args, name) for name in ("show_dir", "tta", "tta_scales", "slide", "report")}
     command = shlex.join(["python", *sys.argv])
-    result = test(cfg, args.checkpoint, out_dir=args.out, command=command, **options)
+    options |= dict(out_dir=args.out, command=command, trust=args.trust_checkpoint)
+    result = test(cfg, args.checkpoint, **options)
     shown = ("mDice", "mIoU", "aAcc", "val/loss")
     parts = [f"{name} {result.metrics[name]:.4f}" for name in shown if name in result.metrics]
     for what, path in (("panels", args.show_dir), ("class maps", args.out)):

@@ -19,6 +19,7 @@ def parse_args() -> argparse.Namespace:
         metavar="CHECKPOINT",
         help="go on from the latest checkpoint of the work dir, or from the one given",
     )
+    _cli.add_trust_option(parser)
     return parser.parse_args()
 
 
@@ -27,7 +28,7 @@ def main() -> None:
     cfg = _cli.load(args)
     from cityseg_ext.apis import train
 
-    result = train(cfg, args.resume)
+    result = train(cfg, args.resume, trust=args.trust_checkpoint)
     _cli.say(
         f"Trained for {result.minutes:.1f} minutes. Checkpoint: {result.checkpoint}  Curves: {result.curves}  "
         f"Logs: {result.scalars.parent}"

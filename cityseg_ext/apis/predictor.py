@@ -24,6 +24,7 @@ from cityseg_ext.apis.class_balance import forget_weights
 from cityseg_ext.apis.config import load_config
 from cityseg_ext.apis.inference_options import set_slide, set_tta
 from cityseg_ext.apis.logit_rows import original_rows, whole_rows, window_rows
+from cityseg_ext.apis.publish import read_published_config
 from cityseg_ext.checks import check_choice, expected
 from cityseg_ext.functional.row_stream import best_class, strip_rows
 from cityseg_ext.hooks.segmentor import segmentor_of
@@ -55,8 +56,9 @@ class Predictor:
     """A segmentor that takes photographs as arrays and gives class maps of their size.
 
     Args:
-        config: a config, or the path of one.
+        config: a config, or the path of one; None takes the one in a checkpoint of ``tools/publish.py``.
         checkpoint: the checkpoint that was trained with it; tensors only are read.
+        trust: unpickle whatever else the checkpoint holds, which may run code.
         tta: average the probabilities of flipped copies too.
         tta_scales: do so with copies of these sizes too, as factors.
         slide: height and width of windows to predict in; by default images are predicted whole, if the network's input
@@ -81,16 +83,20 @@ class Predictor:
 
     def __init__(
         self,
-        config: str | Config,
+        config: str | Config | None,
         checkpoint: str,
         *,
+        trust: bool = False,
         tta: bool = False,
         tta_scales: Sequence[float] | None = None,
         slide: Sequence[int] | None = None,
         refiner: dict | None = None,
         amp: bool = False,
     ) -> None:
-        cfg = load_config(config) if isinstance(config, str) else copy.deepcopy(config)
+        if config is None:
+            cfg = read_published_config(checkpoint)
+        else:
+            cfg = load_config(config) if isinstance(config, str) else copy.deepcopy(config)
         init_default_scope(cfg.get("default_scope", "mmseg"))
         forget_weights(cfg)
         cfg.model.pretrained = None
@@ -104,7 +110,7 @@ class Predictor:
             pipeline = cfg.tta_pipeline
         self._pipeline = Compose(_without_loading(pipeline))
         self._model = revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
-        meta = load_weights(segmentor_of(self._model), checkpoint)
+        meta = load_weights(segmentor_of(self._model), checkpoint, trust)
         self._model.to(get_device())
         self._refiner = None if refiner is None else MODELS.build(refiner)
         self._amp = amp

@@ -16,7 +16,7 @@ from mmengine.device import get_device
 from mmengine.dist import init_dist, is_main_process
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from cityseg_ext.apis.checkpoint import allow_plain_types, check_pretrained, load_weights, read_checkpoint
+from cityseg_ext.apis.checkpoint import check_pretrained, load_weights, read_checkpoint, safe_loading, warn_of_trust
 from cityseg_ext.apis.class_balance import fill_statistics, forget_weights
 from cityseg_ext.apis.curves import plot_curves
 from cityseg_ext.apis.inference_options import set_slide, set_tta
@@ -52,13 +52,15 @@ class TrainResult:
     minutes: float
 
 
-def train(cfg: Config, resume: str | None = None) -> TrainResult:
+def train(cfg: Config, resume: str | None = None, trust: bool = False) -> TrainResult:
     """Train as a config says.
 
     Args:
         cfg: a config from :func:`~cityseg_ext.apis.config.load_config`.
         resume: ``'auto'`` goes on from the latest checkpoint in the work dir (from the start if there is none); a path
             goes on from that checkpoint; None starts anew.
+        trust: unpickle whatever the checkpoint to go on or start from holds, which may run code. All other files are
+            read as tensors only, and without it that one too.
 
     Returns:
         Where the results are.
@@ -70,14 +72,16 @@ def train(cfg: Config, resume: str | None = None) -> TrainResult:
     """
     cfg = copy.deepcopy(cfg)  # the caller's stays as it is
     check_writable("work_dir", cfg.work_dir)
-    _set_resume(cfg, resume)
+    _set_resume(cfg, resume, trust)
     _join_processes(cfg)
     fill_statistics(cfg)
     start = time.monotonic()
     runner = build_runner(cfg)
-    check_pretrained(segmentor_of(runner.model).backbone)
+    runner.trust = trust
+    check_pretrained(segmentor_of(runner.model))
     try:
-        runner.train()
+        with safe_loading():
+            runner.train()
     except URLError as error:
         raise FileNotFoundError(
             expected(
@@ -124,6 +128,7 @@ def test(
     slide: Sequence[int] | None = None,
     report: bool = False,
     command: str = "",
+    trust: bool = False,
 ) -> EvalResult:
     """Evaluate a checkpoint.
 
@@ -137,6 +142,7 @@ def test(
         slide: height and width of windows to predict in; by default images are predicted whole.
         report: write a record of the run, and a page that shows it, into ``<work_dir>/report``.
         command: the command line, for the record.
+        trust: unpickle whatever the checkpoint holds, which may run code.
 
     Returns:
         The metrics, and what was written.
@@ -158,14 +164,15 @@ def test(
         set_slide(cfg, slide)
     if tta or tta_scales is not None:
         set_tta(cfg, tta_scales)
-    cfg.load_from = None  # mmengine would load without checking that the weights fit
+    # mmengine would load without checking that the weights fit, and over them the latest one after a resumed run.
+    cfg.load_from, cfg.resume = None, False
     forget_weights(cfg)
     _join_processes(cfg)
     runner = build_runner(cfg)
     for hook in (pictures, counts):
         if hook is not None:
             runner.register_hook(hook)
-    load_weights(segmentor_of(runner.model), checkpoint)
+    load_weights(segmentor_of(runner.model), checkpoint, trust)
     metrics = runner.test()
     page = None
     if counts is not None and is_main_process():
@@ -188,10 +195,22 @@ def _draw_curves(runner: Runner) -> Path | None:
     return picture if picture.is_file() else None
 
 
-def build_runner(cfg: Config) -> Runner:
+class _Runner(Runner):
+    """Trusts the checkpoint that it goes on or starts from if its caller does; see :func:`safe_loading`."""
+
+    trust = False
+
+    def load_checkpoint(self, filename, *args, **kwargs):
+        if self.trust:
+            warn_of_trust(filename)
+        with safe_loading(repr(filename), self.trust):
+            return super().load_checkpoint(filename, *args, **kwargs)
+
+
+def build_runner(cfg: Config) -> _Runner:
     """A runner with a name of its own: mmengine shares logger and visualizer between runs of one name."""
     cfg.setdefault("experiment_name", f"{Path(cfg.filename).stem}_{next(_RUN_NUMBERS)}")
-    return Runner.from_cfg(cfg)
+    return _Runner.from_cfg(cfg)
 
 
 def _join_processes(cfg: Config) -> None:
@@ -204,13 +223,14 @@ def _join_processes(cfg: Config) -> None:
         init_dist(cfg.launcher, **cfg.env_cfg.get("dist_cfg", {}))
 
 
-def _set_resume(cfg: Config, resume: str | None) -> None:
-    allow_plain_types()
+def _set_resume(cfg: Config, resume: str | None, trust: bool) -> None:
     cfg.resume = resume is not None
     if resume not in (None, "auto"):
         cfg.load_from = resume
     path = find_latest_checkpoint(cfg.work_dir) if resume == "auto" else cfg.get("load_from")
     if path is not None and "://" not in path:
-        if not Path(path).is_file():
-            raise FileNotFoundError(expected("resume" if cfg.resume else "load_from", "an existing file", repr(path)))
-        read_checkpoint(path)  # refuses what mmengine would unpickle with a mere warning
+        name = "resume" if cfg.resume else "load_from"
+        if trust and not Path(path).is_file():
+            raise FileNotFoundError(expected(name, "an existing file", repr(path)))
+        if not trust:
+            read_checkpoint(path, name=name)

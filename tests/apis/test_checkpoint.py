@@ -1,13 +1,15 @@
 import os
+from pickle import UnpicklingError
 
 import numpy as np
 import pytest
 import torch
+from hostile import Payload
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModule
 from torch import nn
 
-from cityseg_ext.apis.checkpoint import backbone_prefix, check_pretrained, load_weights, read_checkpoint
+from cityseg_ext.apis.checkpoint import backbone_prefix, check_pretrained, load_weights, read_checkpoint, safe_loading
 
 
 def model(out=2):
@@ -37,14 +39,6 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
         load_weights(model(2), path)
 
 
-class Payload:
-    def __init__(self, command):
-        self.command = command
-
-    def __reduce__(self):
-        return os.system, (self.command,)
-
-
 class Getattr:
     """What an allow-listed getattr would give: the module behind a class."""
 
@@ -55,7 +49,7 @@ class Getattr:
 @pytest.mark.parametrize("payload", ["system", "getattr"])
 def test_a_payload_does_not_run(tmp_path, payload):
     path, mark = str(tmp_path / "evil.pth"), tmp_path / "ran"
-    evil = Payload(f"touch {mark}") if payload == "system" else Getattr()
+    evil = Payload(mark) if payload == "system" else Getattr()
     torch.save(dict(state_dict=model().state_dict(), meta=evil), path)
     with pytest.raises(ValueError, match="evil.pth.*nothing was loaded.*can run code"):
         load_weights(model(), path)
@@ -103,16 +97,49 @@ def test_a_backbone_starts_from_weights_that_fit(tmp_path):
 def test_weights_of_which_none_fits_are_refused(tmp_path, weights):
     path = str(tmp_path / "weights.pth")
     torch.save(weights, path)
-    with pytest.raises(ValueError, match=r"weights.pth' to be weights of the backbone Backbone, such as conv.weight, "):
-        check_pretrained(Backbone(checkpoint=path))
+    rule = r"weights.pth' to be weights of part, a Backbone, such as conv.weight, "
+    with pytest.raises(ValueError, match=rule):
+        check_pretrained(nn.ModuleDict(dict(part=Backbone(checkpoint=path))))
 
 
 def test_backbone_weights_that_are_missing_or_run_code(tmp_path):
     path, mark = str(tmp_path / "evil.pth"), tmp_path / "ran"
     with pytest.raises(FileNotFoundError, match="`model.backbone.init_cfg.checkpoint` to be an existing file"):
-        check_pretrained(Backbone(checkpoint=path))
-    torch.save(dict(state_dict=Backbone().state_dict(), meta=Payload(f"touch {mark}")), path)
+        check_pretrained(nn.ModuleDict(dict(backbone=Backbone(checkpoint=path))))
+    torch.save(dict(state_dict=Backbone().state_dict(), meta=Payload(mark)), path)
     for check in (backbone_prefix, lambda path: check_pretrained(Backbone(checkpoint=path))):
         with pytest.raises(ValueError, match="evil.pth.*nothing was loaded"):
             check(path)
     assert not mark.exists()
+
+
+def test_whoever_loads_in_the_block_loads_safely(tmp_path, monkeypatch):
+    path, mark = str(tmp_path / "evil.pth"), tmp_path / "ran"
+    torch.save(dict(state_dict=model().state_dict(), meta=Payload(mark)), path)
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # which the user may have set for something else
+    with pytest.raises(ValueError, match="Expected `what` to be .*asks for '.*system'; nothing was loaded.*run code"):  # noqa: SIM117
+        with safe_loading("what"):
+            torch.load(path, weights_only=False)
+    assert not mark.exists()
+    assert os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] == "1" and "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+    monkeypatch.delenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
+    with pytest.raises(UnpicklingError):
+        torch.load(path)
+    with safe_loading(trust=True):
+        torch.load(path)
+    assert mark.exists() and "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" not in os.environ
+
+
+def test_a_trusted_file_is_read_with_a_warning(tmp_path, monkeypatch):
+    path, mark, source = str(tmp_path / "old.pth"), tmp_path / "ran", model()
+    torch.save(dict(state_dict=source.state_dict(), meta=Payload(mark)), path)
+    target = model(2)
+    nn.init.zeros_(target[0].weight)
+    with pytest.raises(ValueError, match="old.pth.*nothing was loaded.*--trust-checkpoint"):
+        load_weights(target, path)
+    assert not mark.exists()
+    said = []
+    monkeypatch.setattr("cityseg_ext.apis.checkpoint.print_log", lambda message, **_: said.append(message))
+    load_weights(target, path, trust=True)
+    assert mark.exists() and len(said) == 1 and path in said[0] and "runs its code" in said[0]
+    torch.testing.assert_close(target[0].weight, source[0].weight)

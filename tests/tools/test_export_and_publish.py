@@ -1,0 +1,60 @@
+"""tools/export.py and tools/publish.py in this process, and the flag that they share with others."""
+
+import importlib.util
+import sys
+
+import pytest
+import torch
+from conftest import ROOT, TINY
+
+from cityseg_ext.apis.config import load_config
+from cityseg_ext.apis.export_check import Agreement
+from cityseg_ext.apis.segmentor import build_segmentor
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    """Run a tool in a folder; returns what it has printed."""
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    monkeypatch.chdir(tmp_path)
+
+    def call(script, *options):
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, options)])
+        specification = importlib.util.spec_from_file_location(f"tool_{script}", ROOT / "tools" / f"{script}.py")
+        tool = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(tool)
+        tool.main()
+        return capsys.readouterr().out.splitlines()
+
+    return call
+
+
+def test_publish_then_export_without_a_config(run, tmp_path, monkeypatch):
+    cfg = load_config(str(ROOT / "configs" / "deeplabv3_r18_focaldice.py"), work_dir="w", cfg_options=TINY)
+    cfg.dump(tmp_path / "tiny model.py")
+    torch.save(dict(state_dict=build_segmentor(cfg).state_dict()), tmp_path / "last.pth")
+    last = run("publish", "tiny model.py", "last.pth", "--name", "tiny")[-1]
+    (checkpoint,) = (tmp_path / "published").glob("tiny-*.pth")
+    shown = checkpoint.relative_to(tmp_path)
+    assert last.startswith(f"Wrote {shown} (") and last.endswith(f"its card {shown.with_suffix('.md')}")
+
+    # Exporting takes long, and tests/apis/test_export.py does it.
+    monkeypatch.setattr("cityseg_ext.apis.export._write", lambda model, path, *_: path.write_bytes(b"model"))
+    agreement = Agreement(1e-6, 0.5, ((64, 65),))
+    monkeypatch.setattr("cityseg_ext.apis.export.check_agreement", lambda *_: agreement)
+    with pytest.raises(ValueError, match="'last.pth' to be a published checkpoint.*Give its config too"):
+        run("export", "last.pth", "--format", "torch")
+    last = run("export", shown, "--format", "torch", "--out", "new/a.pt2")[-1]
+    assert last == (
+        "Wrote new/a.pt2 (0.0 MB). Against the model on images of 64x65: 50.0000% of the pixels get the same class, "
+        "largest difference 1.0e-06."
+    )
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        run("export", "tiny model.py", shown, "--format", "torch", "--out", "new/a.pt2")
+
+
+@pytest.mark.parametrize("script", ["train", "test", "infer", "export", "publish"])
+def test_tools_that_read_checkpoints_can_trust_them(script, run, capsys):
+    with pytest.raises(SystemExit):
+        run(script, "--help")
+    assert "--trust-checkpoint" in capsys.readouterr().out
