@@ -125,7 +125,7 @@ def test_whoever_loads_in_the_block_loads_safely(tmp_path, monkeypatch):
     monkeypatch.delenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
     with pytest.raises(UnpicklingError):
         torch.load(path)
-    with safe_loading(trust=True):
+    with safe_loading(trust=True), pytest.warns(UserWarning, match="TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD detected"):
         torch.load(path)
     assert mark.exists() and "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" not in os.environ
 
