@@ -15,6 +15,33 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 
+def load(path: str) -> onnxruntime.InferenceSession:
+    """The model in a file of tools/export.py."""
+    try:
+        session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
+    except Exception as error:  # onnxruntime's errors have no class in common
+        raise ValueError(f"Expected '{path}' to be an ONNX file, but: {error}") from error
+    if "palette" not in session.get_modelmeta().custom_metadata_map:
+        raise ValueError(f"Expected '{path}' to be a file of tools/export.py, but it names no classes.")
+    return session
+
+
+def read(path: str) -> Image.Image:
+    """A photograph, upright, RGB."""
+    try:
+        with Image.open(path) as opened:
+            return ImageOps.exif_transpose(opened).convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"Expected '{path}' to be a photograph, but: {error}") from error
+
+
+def save(image: Image.Image, path: Path) -> None:
+    """Write a PNG file whole or not at all."""
+    part = path.with_suffix(".part")
+    image.save(part, "PNG")
+    part.replace(path)
+
+
 def fit(image: Image.Image, facts: dict[str, str]) -> Image.Image:
     """The photograph in the size that the model was trained for: bilinear, as OpenCV does it."""
     if "image_size" not in facts:
@@ -50,10 +77,10 @@ def main() -> None:
     parser.add_argument("--opacity", type=float, default=0.5, help="of the colours, 0 to 1 (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
     args = parser.parse_args()
-    session = onnxruntime.InferenceSession(args.model, providers=onnxruntime.get_available_providers())
+    if not 0 <= args.opacity <= 1:
+        raise ValueError(f"Expected `opacity` to be 0 to 1, but got {args.opacity}.")
+    session = load(args.model)
     facts = session.get_modelmeta().custom_metadata_map
-    if "palette" not in facts:
-        raise ValueError(f"Expected '{args.model}' to be a file of tools/export.py, but it names no classes.")
     palette = np.array(json.loads(facts["palette"]), np.uint8)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -62,15 +89,14 @@ def main() -> None:
     if len(files) < 2 * len(args.images) or (there and not args.overwrite):
         raise ValueError(f"Expected names that differ, and no file of theirs in '{out}' (or --overwrite): {there[:3]}")
     for name in args.images:
-        with Image.open(name) as opened:
-            image = ImageOps.exif_transpose(opened).convert("RGB")
+        image = read(name)
         (result,) = session.run(None, {"image": np.asarray(fit(image, facts))[None]})
         classes = classes_of(result[0], image.size)
         overlay = Image.blend(image, Image.fromarray(palette[classes]), args.opacity)
-        Image.fromarray(classes).save(out / f"{Path(name).stem}_classes.png")
-        overlay.save(out / f"{Path(name).stem}_overlay.png")
-        names, counts = np.unique(classes, return_counts=True)
-        most = sorted(zip(counts, names, strict=True), reverse=True)[:3]
+        save(Image.fromarray(classes), out / f"{Path(name).stem}_classes.png")
+        save(overlay, out / f"{Path(name).stem}_overlay.png")
+        indices, counts = np.unique(classes, return_counts=True)
+        most = sorted(zip(counts, indices, strict=True), reverse=True)[:3]
         shares = ", ".join(f"{json.loads(facts['classes'])[index]} {count / classes.size:.0%}" for count, index in most)
         print(f"{name}: {shares}")
     print(f"Wrote {2 * len(args.images)} files to {out}")

@@ -66,10 +66,10 @@ def check_config(path: str, values: object, name: str) -> Config:
     """
     if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
         raise ValueError(file_problem(path, "a checkpoint with a config in it", "none", "Give its config file."))
-    imports = (values.get("custom_imports") or {}).get("imports") or []
-    for module in [imports] if isinstance(imports, str) else imports:
-        if module != PLUGIN:
-            raise _refused(path, f"custom_imports of '{PLUGIN}' alone", repr(module))
+    custom = values.get("custom_imports")
+    imports = custom.get("imports") if isinstance(custom, dict) else custom
+    if imports not in (None, PLUGIN, [PLUGIN], (PLUGIN,)):
+        raise _refused(path, f"custom_imports of '{PLUGIN}' alone", repr(imports))
     if values.get("default_scope", "mmseg") != "mmseg":
         raise _refused(path, "default_scope 'mmseg'", repr(values["default_scope"]))
     _check_types(path, values, _registered())

@@ -133,6 +133,9 @@ def test_the_stand_alone_script_needs_nothing_of_this_package(exported, tmp_path
     np.testing.assert_allclose(overlay, (photo.astype(float) + colored) / 2, atol=1)
     again = run()
     assert again.returncode == 2 and "--overwrite" in again.stderr and "Traceback" not in again.stderr
+    (tmp_path / "a b.png").write_bytes((tmp_path / "a b.png").read_bytes()[:200])
+    broken = run("--overwrite")
+    assert broken.returncode == 2 and broken.stderr.startswith("error: Expected 'a b.png' to be a photograph, but: ")
 
 
 def test_pytorchs_own_format(deeplab, tmp_path):

@@ -158,6 +158,7 @@ HOSTILE = {
     "a scope": {"model.backbone._scope_": "planted"},
     "an import": {"custom_imports": dict(imports=["cityseg_ext.plugin", "planted"])},
     "one import": {"custom_imports": dict(imports="planted")},
+    "an import in another form": {"custom_imports": ["planted"]},
     "a default scope": {"default_scope": "planted"},
     "a constructor": {"optim_wrapper.constructor": "os.system"},
     "no name": {"test_pipeline.0.type": ["os.system"]},
