@@ -35,13 +35,6 @@ def read(path: str) -> Image.Image:
         raise ValueError(f"Expected '{path}' to be a photograph, but: {error}") from error
 
 
-def save(image: Image.Image, path: Path) -> None:
-    """Write a PNG file whole or not at all."""
-    part = path.with_suffix(".part")
-    image.save(part, "PNG")
-    part.replace(path)
-
-
 def fit(image: Image.Image, facts: dict[str, str]) -> Image.Image:
     """The photograph in the size that the model was trained for: bilinear, as OpenCV does it."""
     if "image_size" not in facts:
@@ -59,11 +52,9 @@ def classes_of(result: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Class indices, uint8 (H, W), in the photograph's size, from a class map, or from numbers of every class."""
     if result.ndim == 2:
         return np.asarray(Image.fromarray(result).resize(size, Image.Resampling.NEAREST))
-    best, classes = None, np.zeros(size[::-1], np.uint8)
+    best, classes = np.full(size[::-1], -np.inf, np.float32), np.zeros(size[::-1], np.uint8)
     for index, plane in enumerate(result):
         plane = np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR))
-        if best is None:
-            best = plane
         classes[plane > best] = index
         best = np.maximum(best, plane)
     return classes
@@ -74,14 +65,11 @@ def main() -> None:
     parser.add_argument("model", help="*.onnx, written by tools/export.py")
     parser.add_argument("images", nargs="+", help="photographs")
     parser.add_argument("--out", default="predictions", help="folder to write (default: %(default)s)")
-    parser.add_argument("--opacity", type=float, default=0.5, help="of the colours, 0 to 1 (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
     args = parser.parse_args()
-    if not 0 <= args.opacity <= 1:
-        raise ValueError(f"Expected `opacity` to be 0 to 1, but got {args.opacity}.")
     session = load(args.model)
     facts = session.get_modelmeta().custom_metadata_map
-    palette = np.array(json.loads(facts["palette"]), np.uint8)
+    names, palette = json.loads(facts["classes"]), np.array(json.loads(facts["palette"]), np.uint8)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     files = {out / f"{Path(name).stem}_{what}.png": name for name in args.images for what in ("classes", "overlay")}
@@ -92,12 +80,13 @@ def main() -> None:
         image = read(name)
         (result,) = session.run(None, {"image": np.asarray(fit(image, facts))[None]})
         classes = classes_of(result[0], image.size)
-        overlay = Image.blend(image, Image.fromarray(palette[classes]), args.opacity)
-        save(Image.fromarray(classes), out / f"{Path(name).stem}_classes.png")
-        save(overlay, out / f"{Path(name).stem}_overlay.png")
-        indices, counts = np.unique(classes, return_counts=True)
-        most = sorted(zip(counts, indices, strict=True), reverse=True)[:3]
-        shares = ", ".join(f"{json.loads(facts['classes'])[index]} {count / classes.size:.0%}" for count, index in most)
+        overlay = Image.blend(image, Image.fromarray(palette[classes]), 0.5)
+        for what, picture in dict(classes=Image.fromarray(classes), overlay=overlay).items():
+            part = out / f"{Path(name).stem}_{what}.part"  # no half files, if this is interrupted
+            picture.save(part, "PNG")
+            part.replace(part.with_suffix(".png"))
+        counts = np.bincount(classes.ravel(), minlength=len(names))
+        shares = ", ".join(f"{names[index]} {counts[index] / classes.size:.0%}" for index in counts.argsort()[:-4:-1])
         print(f"{name}: {shares}")
     print(f"Wrote {2 * len(args.images)} files to {out}")
 
