@@ -42,6 +42,7 @@ def parse_args() -> argparse.Namespace:
     add("--batch-size", type=int, default=1, metavar="N", help="photographs at once (default: %(default)s)")
     add("--overwrite", action="store_true", help="predict everything again; replace label maps of another model")
     _cli.add_config_options(parser)
+    _cli.add_trust_option(parser)
     args = parser.parse_args()
     if args.check is None and not (args.config and args.checkpoint and args.out):
         parser.error("give CONFIG, CHECKPOINT and --out; or --check")
@@ -71,7 +72,8 @@ def make(args: argparse.Namespace, progress) -> bool:
     from cityseg_ext.apis.submission import make_submission
 
     options = {name: getattr(args, name) for name in ("size", "tta", "tta_scales", "slide", "batch_size", "overwrite")}
-    made = make_submission(cfg, args.checkpoint, args.out, args.split, **options, progress=progress)
+    options |= dict(trust=args.trust_checkpoint, progress=progress)
+    made = make_submission(cfg, args.checkpoint, args.out, args.split, **options)
     _cli.say(made.check)
     if made.evaluation is not None:
         _cli.say(as_table(made.evaluation))

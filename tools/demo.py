@@ -33,6 +33,7 @@ def main() -> None:
     args = parse_args()
     from cityseg_ext.apis.demo import address, listen, make_app, serve
     from cityseg_ext.apis.find_config import find_config
+    from cityseg_ext.apis.publish import is_published
 
     listener = listen(args.host, args.port)  # first: a port in use is told before a model is loaded
     url, private = address(listener)
@@ -42,11 +43,12 @@ def main() -> None:
             "or encryption.",
             file=sys.stderr,
         )
-    if args.config is None:
+    # A published checkpoint has its own, and nothing in it that needs trust.
+    if args.config is None and (args.trust_checkpoint or not is_published(args.checkpoint)):
         args.config = find_config(args.checkpoint)
         print(f"Config: {args.config}, found beside the checkpoint")
     predictor = _prediction.load_predictor(args)
-    names = Path(args.config).stem, Path(args.checkpoint).name
+    names = Path(args.config or args.checkpoint).stem, Path(args.checkpoint).name
     app = make_app(predictor, *names, args.host, args.max_upload)
     if args.open:
         webbrowser.open(url)

@@ -131,6 +131,15 @@ def read_published_config(path: str) -> Config:
     return cfg
 
 
+def is_published(path: str) -> bool:
+    """Whether a checkpoint is one of :func:`publish`, with its config in it.
+
+    Raises:
+        FileNotFoundError, ValueError: if it cannot be read safely.
+    """
+    return meta_of(read_checkpoint(path)).get("format") == FORMAT
+
+
 def _published_meta(path: str) -> dict[str, Any]:
     meta = meta_of(read_checkpoint(path))
     cure = "Give its config too, or publish it with tools/publish.py CONFIG CHECKPOINT."

@@ -65,6 +65,7 @@ def make_submission(
     slide: Sequence[int] | None = None,
     batch_size: int = 1,
     overwrite: bool = False,
+    trust: bool = False,
     progress: Progress | None = None,
 ) -> Submission:
     """Predict a split, check the label maps, zip them and check the zip; on val, score them.
@@ -83,6 +84,7 @@ def make_submission(
         tta, tta_scales, slide: as in :class:`~cityseg_ext.apis.predictor.Predictor`.
         batch_size: photographs at once.
         overwrite: predict everything, and replace label maps of another model, and the zip.
+        trust: unpickle whatever the checkpoint holds, which may run code.
         progress: called with (what is done, how many, of how many).
 
     Returns:
@@ -104,7 +106,7 @@ def make_submission(
         print_log(problem, logger="current", level=logging.WARNING)
     folder, archive = Path(out_dir), _archive(out_dir)
     options = dict(tta=tta, tta_scales=tta_scales, slide=slide)
-    predictor = Predictor(cfg, checkpoint, **options)
+    predictor = Predictor(cfg, checkpoint, trust=trust, **options)
     table = _official_ids(predictor.taxonomy, checkpoint)
     recipe = _recipe(cfg, checkpoint, options)
     check_writable("out", str(folder))

@@ -17,6 +17,7 @@ from cityseg_ext.apis.publish import publish, read_published_config
 from cityseg_ext.apis.runs import test as run_test
 from cityseg_ext.apis.runs import train
 from cityseg_ext.apis.segmentor import build_segmentor
+from cityseg_ext.apis.submission import make_submission
 
 
 def _config(data_root, work_dir, **options):
@@ -75,6 +76,7 @@ WAYS_IN = {
     "publish": lambda config, evil: publish(config(), str(evil), evil.parent / "out"),
     "Predictor": lambda config, evil: Predictor(config(), str(evil)),
     "Predictor without a config": lambda config, evil: Predictor(None, str(evil)),
+    "submit": lambda config, evil: make_submission(config(), str(evil), evil.parent / "out", "val"),
     "read_published_config": lambda config, evil: read_published_config(str(evil)),
 }
 """Every way to hand a local file to this package; a new tool that reads checkpoints belongs here too."""

@@ -12,7 +12,7 @@ from conftest import ROOT, TINY
 
 from cityseg_ext.apis.checkpoint import load_weights
 from cityseg_ext.apis.config import load_config
-from cityseg_ext.apis.publish import publish, read_published_config
+from cityseg_ext.apis.publish import is_published, publish, read_published_config
 from cityseg_ext.apis.segmentor import build_segmentor
 from cityseg_ext.labels import CITYSCAPES_19
 
@@ -78,6 +78,7 @@ def test_published_and_used_alone(cfg, work, tmp_path):
     assert meta["scores"]["values"]["mDice"] == 0.25  # of its own iteration, not the later one
     assert result.checkpoint.stat().st_size < 1.2 * sum(v.nbytes for v in loaded["state_dict"].values()) + 60_000
     # The config alone builds the same model, from numbers as they were: tuples are tuples.
+    assert is_published(str(result.checkpoint)) and not is_published(str(folder / "epoch_1.pth"))
     again = read_published_config(str(result.checkpoint))
     assert again.model.backbone.strides == cfg.model.backbone.strides and again.model.backbone.init_cfg is None
     assert again.test_pipeline == cfg.test_pipeline and again.vis_backends == [dict(type="LocalVisBackend")]

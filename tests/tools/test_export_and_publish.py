@@ -53,7 +53,7 @@ def test_publish_then_export_without_a_config(run, tmp_path, monkeypatch):
         run("export", "tiny model.py", shown, "--format", "torch", "--out", "new/a.pt2")
 
 
-@pytest.mark.parametrize("script", ["train", "test", "infer", "export", "publish"])
+@pytest.mark.parametrize("script", ["train", "test", "infer", "demo", "cityscapes_submit", "export", "publish"])
 def test_tools_that_read_checkpoints_can_trust_them(script, run, capsys):
     with pytest.raises(SystemExit):
         run(script, "--help")
