@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("checkpoint", help="checkpoint file; only tensors are read from it")
-    add("--config", help="the config it was trained with (default: the one that training left beside it)")
+    add("--config", help="the config it was trained with (default: a published one's own, or the one beside it)")
     add("--host", default="127.0.0.1", help="address to serve on; others than this let other machines in")
     add("--port", type=int, default=7860, help="0 takes any that is free (default: %(default)s)")
     add("--max-upload", type=int, default=32, metavar="MIB", help="largest file taken (default: %(default)s MiB)")

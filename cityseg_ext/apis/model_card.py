@@ -51,8 +51,8 @@ def model_card(meta: Mapping[str, Any], file: str, sha256: str, size: int, param
         "It was not tested for, and must not be used for, decisions in traffic.",
         "## How to run",
         "The file has its config and classes in it, as data: nothing else is needed, and nothing in it is executed.",
-        f"```bash\npython tools/export.py {file}\npython tools/run_onnx.py {file.removesuffix('.pth')}.onnx "
-        "street.jpg\n```",
+        f"```bash\npython tools/infer.py street.jpg {file}\n"
+        f"python tools/export.py {file}    # ONNX, for tools/run_onnx.py\n```",
         "## Scores",
         _scores(meta["scores"]),
         "## Classes",
