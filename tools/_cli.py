@@ -109,20 +109,6 @@ def add_trust_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_for(config: str | None, checkpoint: str, **options):
-    """The config given, or that of a published checkpoint, with options as for `load_config`."""
-    if config is not None:
-        from cityseg_ext.apis.config import load_config
-
-        return load_config(config, **options)
-    from cityseg_ext.apis.options import apply_options
-    from cityseg_ext.apis.publish import read_published_config
-
-    cfg = read_published_config(checkpoint)
-    apply_options(cfg, options)
-    return cfg
-
-
 def say(text: object = "") -> None:
     """Print the result of a script, once, whatever the number of processes."""
     if os.environ.get("RANK", "0") == "0":

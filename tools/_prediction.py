@@ -43,8 +43,9 @@ def load_predictor(args: argparse.Namespace):
     """The model that the options of a script describe, ready for photographs."""
     from cityseg_ext.apis.config import select_device
     from cityseg_ext.apis.predictor import Predictor
+    from cityseg_ext.apis.publish import config_for
 
     select_device(args.device)
-    cfg = _cli.load_for(args.config, args.checkpoint, image_size=args.image_size)
+    cfg = config_for(args.checkpoint, args.config, image_size=args.image_size)
     options = {name: getattr(args, name) for name in ("tta", "tta_scales", "slide", "amp")}
     return Predictor(cfg, args.checkpoint, trust=args.trust_checkpoint, **options)

@@ -43,9 +43,10 @@ def main() -> None:
     args = parse_args()
     with contextlib.redirect_stdout(io.StringIO()):  # mmseg prints two lines about an optional source of data sets
         from cityseg_ext.apis.export import export
+        from cityseg_ext.apis.publish import config_for
     from rich.console import Console
 
-    cfg = _cli.load_for(args.config, args.checkpoint)
+    cfg = config_for(args.checkpoint, args.config)
     # PyTorch's exporter tells about its own deprecated parts, and about libraries that nothing here uses.
     warnings.filterwarnings("ignore")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)

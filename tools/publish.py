@@ -35,10 +35,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with contextlib.redirect_stdout(io.StringIO()):  # mmseg prints two lines about an optional source of data sets
+        from cityseg_ext.apis.config import load_config
         from cityseg_ext.apis.publish import publish
 
     result = publish(
-        _cli.load_for(args.config, args.checkpoint),
+        load_config(args.config),
         args.checkpoint,
         args.out,
         name=args.name,

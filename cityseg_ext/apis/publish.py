@@ -14,8 +14,10 @@ import torch
 from mmengine.config import Config
 
 from cityseg_ext.apis.checkpoint import fit_weights, meta_of, read_checkpoint, weights_of
+from cityseg_ext.apis.config import load_config
 from cityseg_ext.apis.dataset_statistics import STATISTICS
 from cityseg_ext.apis.model_card import model_card
+from cityseg_ext.apis.options import apply_options
 from cityseg_ext.apis.provenance import versions
 from cityseg_ext.apis.published_config import check_config, config_to_publish
 from cityseg_ext.apis.report_record import FOLDER, RECORD, read_record
@@ -128,6 +130,24 @@ def read_published_config(path: str) -> Config:
     stem = Path(path).stem
     cfg = check_config(path, meta.get("config"), f"{stem}.py")
     cfg.work_dir = str(Path("work_dirs", stem))
+    return cfg
+
+
+def config_for(checkpoint: str, config: str | None = None, **options: Any) -> Config:
+    """The config file given, or without one that in a published checkpoint; with options written into it.
+
+    Args:
+        checkpoint: the checkpoint to use it with.
+        config: path of a config.
+        options: as in :func:`~cityseg_ext.apis.config.load_config`.
+
+    Raises:
+        FileNotFoundError, ValueError: if there is neither, or an option does not fit.
+    """
+    if config is not None:
+        return load_config(config, **options)
+    cfg = read_published_config(checkpoint)
+    apply_options(cfg, options)
     return cfg
 
 
