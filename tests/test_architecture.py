@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cityseg_ext"
 FILES = sorted(PACKAGE.rglob("*.py"))
 REGISTERED = {"datasets", "transforms", "losses", "metrics", "hooks", "models", "optim", "samplers", "visualization"}
-PURE_LIBRARIES = {"numpy", "torch", "scipy", "cv2"}
+PURE_LIBRARIES = {"numpy", "torch", "triton", "scipy", "cv2"}
 FRAMEWORK = {"mmengine", "mmcv", "mmseg"}
 STDLIB = __import__("sys").stdlib_module_names
 

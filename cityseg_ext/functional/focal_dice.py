@@ -14,6 +14,7 @@ from torch import Tensor
 from cityseg_ext.checks import check_at_least, check_choice, expected
 from cityseg_ext.functional.focal_dice_fused import FusedFocalDiceSums
 from cityseg_ext.functional.focal_dice_plain import FocalDiceSums, plain_focal_dice_sums
+from cityseg_ext.functional.focal_dice_triton import TritonFocalDiceSums, can_run
 from cityseg_ext.labels import IGNORE_INDEX
 
 DICE_POOLS = ("batch", "image")
@@ -124,13 +125,15 @@ def focal_dice_sums(
 ) -> FocalDiceSums:
     """The sums over pixels that :func:`focal_dice` is made of; arguments as there.
 
-    The fused version computes them, unless a derivative by a weight or a compiler's view inside is wanted: these have
-    the plain one. Both give the same numbers, to rounding.
+    A fused version computes them: on a GPU by Triton's kernels where these can, else by torch in blocks. If a
+    derivative by a weight or a compiler's view inside is wanted, it is the plain one. All give the same numbers, to
+    rounding.
     """
     _check_inputs(logits, target, class_weight, pixel_weight, align_corners)
     check_at_least("gamma", gamma, 0)
-    if _is_fused(logits, class_weight, pixel_weight):
-        sums = FusedFocalDiceSums.apply(logits, target, class_weight, pixel_weight, gamma, ignore_index, align_corners)
+    fused = _fused_version(logits, target, class_weight, pixel_weight, align_corners)
+    if fused is not None:
+        sums = fused.apply(logits, target, class_weight, pixel_weight, gamma, ignore_index, align_corners)
         return FocalDiceSums(*sums)
     return plain_focal_dice_sums(
         logits,
@@ -143,11 +146,17 @@ def focal_dice_sums(
     )
 
 
-def _is_fused(logits: Tensor, class_weight: Tensor | None, pixel_weight: Tensor | None) -> bool:
-    """The one place that chooses the implementation."""
+def _fused_version(
+    logits: Tensor, target: Tensor, class_weight: Tensor | None, pixel_weight: Tensor | None, align_corners: bool | None
+) -> type[FusedFocalDiceSums] | type[TritonFocalDiceSums] | None:
+    """The one place that chooses the implementation; None stands for the plain one."""
     weights = [weight for weight in (class_weight, pixel_weight) if weight is not None]
     differentiable = torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)
-    return logits.device.type in ("cpu", "cuda") and not differentiable and not torch.compiler.is_compiling()
+    if differentiable or torch.compiler.is_compiling():
+        return None
+    if can_run(logits, target, align_corners):
+        return TritonFocalDiceSums
+    return FusedFocalDiceSums if logits.device.type in ("cpu", "cuda") else None
 
 
 def focal_dice_from_sums(

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cityseg_ext.functional.focal_dice_plain import check_labels, plain_focal_dice_sums
+from cityseg_ext.functional.focal_dice_plain import check_labels, plain_gradient
 from cityseg_ext.functional.logit_blocks import Buffer, LogitBlocks, blocks_of
 
 LN2 = math.log(2)
@@ -97,7 +97,7 @@ class FusedFocalDiceSums(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, by_focal: Tensor, _: Tensor, by_overlap: Tensor, by_predicted: Tensor, __: Tensor) -> Any:
         if torch.is_grad_enabled():  # create_graph=True: this gradient will be differentiated
-            return _plain_gradient(ctx, by_focal, by_overlap, by_predicted), *[None] * 6
+            return plain_gradient(ctx, by_focal, by_overlap, by_predicted), *[None] * 6
         logits, target, class_weight, pixel_weight, shift = ctx.saved_tensors
         gamma, ignore_index, align_corners = ctx.options
         blocks = blocks_of(logits, target.shape, align_corners)
@@ -128,22 +128,6 @@ class FusedFocalDiceSums(torch.autograd.Function):
 
         _walk(blocks, work, buffers=2)
         return blocks.gradient(), *[None] * 6
-
-
-def _plain_gradient(ctx: Any, by_focal: Tensor, by_overlap: Tensor, by_predicted: Tensor) -> Tensor:
-    logits, target, class_weight, pixel_weight = ctx.saved_tensors[:4]
-    gamma, ignore_index, align_corners = ctx.options
-    sums = plain_focal_dice_sums(
-        logits,
-        target,
-        gamma=gamma,
-        class_weight=class_weight,
-        ignore_index=ignore_index,
-        pixel_weight=pixel_weight,
-        align_corners=align_corners,
-    )
-    outputs = (sums.focal, sums.overlap, sums.predicted)
-    return torch.autograd.grad(outputs, logits, (by_focal, by_overlap, by_predicted), create_graph=True)[0]
 
 
 def _softmax(logits: Tensor, at_true: Tensor, buffer: Buffer) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -75,6 +75,31 @@ def plain_focal_dice_sums(
         predicted=(log_prob.exp() * mask[:, None]).flatten(2).sum(2),
         actual=zeros.scatter_add(1, flat_target, mask.flatten(1)),
     )
+
+
+def plain_gradient(ctx: Any, by_focal: Tensor, by_overlap: Tensor, by_predicted: Tensor) -> Tensor:
+    """The gradient by the logits of sums that were not computed here, such that it can be differentiated again.
+
+    Args:
+        ctx: of an autograd function that saved logits, target and both weights, and gamma, the ignored index and
+            ``align_corners`` as ``options``.
+        by_focal: (N,) the loss' gradient by the focal sums.
+        by_overlap: (N, C) that by the overlaps.
+        by_predicted: (N, C) that by the predicted sums.
+    """
+    logits, target, class_weight, pixel_weight = ctx.saved_tensors[:4]
+    gamma, ignore_index, align_corners = ctx.options
+    sums = plain_focal_dice_sums(
+        logits,
+        target,
+        gamma=gamma,
+        class_weight=class_weight,
+        ignore_index=ignore_index,
+        pixel_weight=pixel_weight,
+        align_corners=align_corners,
+    )
+    outputs = (sums.focal, sums.overlap, sums.predicted)
+    return torch.autograd.grad(outputs, logits, (by_focal, by_overlap, by_predicted), create_graph=True)[0]
 
 
 def check_labels(target: Tensor, classes: int, ignore_index: int) -> None:
