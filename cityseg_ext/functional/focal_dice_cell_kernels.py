@@ -38,14 +38,11 @@ def corners_of(cell, small_height, small_width, stride_h, stride_w):
 
 
 @jit
-def edges_of(at, upper, lower, left, right, across, there, DTYPE: tl.constexpr):
-    """Logits on the upper edges of cells, ``across`` of the way from left to right, and how much lower edges differ."""
-    start = tl.load(at + (upper + left), mask=there, other=0).to(DTYPE)
-    end = tl.load(at + (upper + right), mask=there, other=0).to(DTYPE)
-    top = start + across * (end - start)
-    start = tl.load(at + (lower + left), mask=there, other=0).to(DTYPE)
-    end = tl.load(at + (lower + right), mask=there, other=0).to(DTYPE)
-    return top, start + across * (end - start) - top
+def edge_of(at, left, right, across, there, ALONG: tl.constexpr, DTYPE: tl.constexpr):
+    """Logits on the upper or lower edges of cells, ``across`` of the way from the left to the right source."""
+    start = tl.load(tl.max_contiguous(at + left, ALONG), mask=there, other=0).to(DTYPE)
+    end = tl.load(tl.max_contiguous(at + right, ALONG), mask=there, other=0).to(DTYPE)
+    return start + across * (end - start)
 
 
 @jit
@@ -62,10 +59,10 @@ def cell_sums_kernel(
     across = across.to(DTYPE) / unit_x
     upper, lower, left, right = corners_of(cell, small_height, small_width, stride_h, stride_w)
     classes = tl.arange(0, PADDED).to(tl.int64)[:, None]
-    top, slope = edges_of(
-        logits + classes * stride_c, upper, lower, left[None, :], right[None, :], across[None, :],
-        (classes < CLASSES) & inside[None, :], DTYPE,
-    )  # fmt: skip
+    of_right, there = across[None, :], (classes < CLASSES) & inside[None, :]
+    at = logits + classes * stride_c
+    top = edge_of(at + upper, left[None, :], right[None, :], of_right, there, [1, 2], DTYPE)
+    slope = edge_of(at + lower, left[None, :], right[None, :], of_right, there, [1, 2], DTYPE) - top
     focal = tl.zeros((BLOCK,), DTYPE)
     bad = tl.zeros((BLOCK,), DTYPE)
     overlap = tl.zeros((PADDED, BLOCK), DTYPE)
@@ -73,15 +70,14 @@ def cell_sums_kernel(
     actual = tl.zeros((PADDED, BLOCK), DTYPE)
     last = first_of(row + 1, step_y, offset_y, unit_y, height)
     for y in range(first_of(row, step_y, offset_y, unit_y, height), last):
-        at = (image * height + y) * width + x
-        label, weight, wrong = read_pixels(target, pixel_weight, at, inside, CLASSES, VOID, DTYPE)
+        pixel = (image * height + y) * width + x
+        label, weight, wrong = read_pixels(target, pixel_weight, pixel, inside, CLASSES, VOID, DTYPE)
         down = (y * step_y + offset_y - (row - 1) * unit_y).to(DTYPE) / unit_y
         # Void logits are replaced, so that not even a NaN there matters.
         values = tl.where(label[None, :] < 0, 0.0, top + down * slope)
-        of_true, slope_of_true = edges_of(
-            logits + label.to(tl.int64) * stride_c, upper, lower, left, right, across, label >= 0, DTYPE
-        )
-        of_true += down * slope_of_true
+        at_true = logits + label.to(tl.int64) * stride_c
+        of_true = edge_of(at_true + upper, left, right, across, label >= 0, [2], DTYPE)
+        of_true += down * (edge_of(at_true + lower, left, right, across, label >= 0, [2], DTYPE) - of_true)
         focal, overlap, predicted, actual = add_pixels(
             focal, overlap, predicted, actual, values, of_true, label, weight, class_weight, CLASSES, PADDED, GAMMA
         )
@@ -105,37 +101,36 @@ def cell_gradient_kernel(
     across = across.to(DTYPE) / unit_x
     upper, lower, left, right = corners_of(cell, small_height, small_width, stride_h, stride_w)
     classes = tl.arange(0, PADDED).to(tl.int64)[:, None]
-    top, slope = edges_of(
-        logits + classes * stride_c, upper, lower, left[None, :], right[None, :], across[None, :],
-        (classes < CLASSES) & inside[None, :], DTYPE,
-    )  # fmt: skip
+    of_right, there = across[None, :], (classes < CLASSES) & inside[None, :]
+    at = logits + classes * stride_c
+    top = edge_of(at + upper, left[None, :], right[None, :], of_right, there, [1, 2], DTYPE)
+    slope = edge_of(at + lower, left[None, :], right[None, :], of_right, there, [1, 2], DTYPE) - top
     whole = tl.zeros((PADDED, BLOCK), DTYPE)
     of_lower = tl.zeros((PADDED, BLOCK), DTYPE)
     last = first_of(row + 1, step_y, offset_y, unit_y, height)
     for y in range(first_of(row, step_y, offset_y, unit_y, height), last):
-        at = (image * height + y) * width + x
-        label, weight, _ = read_pixels(target, pixel_weight, at, inside, CLASSES, VOID, DTYPE)
+        pixel = (image * height + y) * width + x
+        label, weight, _ = read_pixels(target, pixel_weight, pixel, inside, CLASSES, VOID, DTYPE)
         down = (y * step_y + offset_y - (row - 1) * unit_y).to(DTYPE) / unit_y
         values = tl.where(label[None, :] < 0, 0.0, top + down * slope)
-        of_true, slope_of_true = edges_of(
-            logits + label.to(tl.int64) * stride_c, upper, lower, left, right, across, label >= 0, DTYPE
-        )
-        of_true += down * slope_of_true
+        at_true = logits + label.to(tl.int64) * stride_c
+        of_true = edge_of(at_true + upper, left, right, across, label >= 0, [2], DTYPE)
+        of_true += down * (edge_of(at_true + lower, left, right, across, label >= 0, [2], DTYPE) - of_true)
         gradient = gradient_of(
             values, of_true, label, weight, class_weight, by_focal, by_overlap, by_predicted, image,
             CLASSES, PADDED, GAMMA,
         )  # fmt: skip
         whole += gradient
         of_lower += down * gradient
-    of_upper, of_right = whole - of_lower, across[None, :]
+    of_upper = whole - of_lower
     cells = (tl.program_id(0) * (BLOCK // SPAN) + tl.arange(0, BLOCK // SPAN))[None, :]
-    out += ((image * CLASSES + classes) * (small_height + 1) + row) * (small_width + 1) + cells
+    at = out + ((image * CLASSES + classes) * (small_height + 1) + row) * (small_width + 1) + cells
     quarter = tl.num_programs(2).to(tl.int64) * CLASSES * (small_height + 1) * (small_width + 1)
     there = (classes < CLASSES) & (cells <= small_width)
-    tl.store(out, over_span(of_upper * (1 - of_right), SPAN), mask=there)
-    tl.store(out + quarter, over_span(of_upper * of_right, SPAN), mask=there)
-    tl.store(out + 2 * quarter, over_span(of_lower * (1 - of_right), SPAN), mask=there)
-    tl.store(out + 3 * quarter, over_span(of_lower * of_right, SPAN), mask=there)
+    tl.store(at, over_span(of_upper * (1 - of_right), SPAN), mask=there)
+    tl.store(at + quarter, over_span(of_upper * of_right, SPAN), mask=there)
+    tl.store(at + 2 * quarter, over_span(of_lower * (1 - of_right), SPAN), mask=there)
+    tl.store(at + 3 * quarter, over_span(of_lower * of_right, SPAN), mask=there)
 
 
 @jit

@@ -19,8 +19,16 @@ except ImportError:  # torch for CPUs comes without it; then nothing here is cal
 
 
 def jit(kernel: Any) -> Any:
-    """``triton.jit``, with one pixel a thread: with a known stride of 1 it would be four, and too few registers."""
-    return kernel if triton is None else triton.jit(kernel, do_not_specialize=["stride_w", "out_stride_w"])
+    """``triton.jit``, such that each thread gets all classes of one pixel, and neighbours get neighbours.
+
+    Triton lays out threads along what is contiguous in memory, as many numbers for each as can be loaded at once. Hence
+    it is told that pixels are contiguous (``max_contiguous``), but not how logits are aligned. It goes by aligned
+    addresses only when it loads several numbers at once, so that this does no harm where pixels are apart.
+    """
+    if triton is None:
+        return kernel
+    strides = [f"{prefix}stride_{side}" for prefix in ("", "out_") for side in "nchw"]
+    return triton.jit(kernel, do_not_specialize=strides, do_not_specialize_on_alignment=["logits", "out"])
 
 
 @jit
@@ -138,7 +146,8 @@ def read_logits(
 ):  # fmt: skip
     """Logits (P, B), and those of the true class (B,); 0 where void, so that not even a NaN there matters."""
     classes, labelled = tl.arange(0, PADDED).to(tl.int64)[:, None], label >= 0
-    of_all = tl.load(logits + classes * stride_c + at[None, :], mask=(classes < CLASSES) & labelled[None, :], other=0)
+    places = tl.max_contiguous(logits + (classes * stride_c + at[None, :]), [1, 2])
+    of_all = tl.load(places, mask=(classes < CLASSES) & labelled[None, :], other=0)
     of_true = tl.load(logits + label.to(tl.int64) * stride_c + at, mask=labelled, other=0)  # from the cache
     return of_all.to(DTYPE), of_true.to(DTYPE)
 
@@ -190,5 +199,5 @@ def gradient_kernel(
     )  # fmt: skip
     classes = tl.arange(0, PADDED).to(tl.int64)[:, None]
     at = image * out_stride_n + places(pixel, width, out_stride_h, out_stride_w)
-    there = (classes < CLASSES) & (pixel < pixels)[None, :]
-    tl.store(out + classes * out_stride_c + at[None, :], gradient.to(out.dtype.element_ty), mask=there)
+    out = tl.max_contiguous(out + (classes * out_stride_c + at[None, :]), [1, 2])
+    tl.store(out, gradient.to(out.dtype.element_ty), mask=(classes < CLASSES) & (pixel < pixels)[None, :])

@@ -96,9 +96,8 @@ def test_logits_that_are_views(view):
 def test_offsets_beyond_32_bits():
     logits, target = batch(torch.float16, size=(1, 4))
     stride = 2**29  # the last of five classes is 2**31 numbers on, in memory that is never touched
-    apart = (
-        logits.detach().new_empty(4 * stride + 12).as_strided(logits.shape, (4, stride, 4, 1)).copy_(logits.detach())
-    )
+    apart = logits.detach().new_empty(4 * stride + 12).as_strided(logits.shape, (4, stride, 4, 1))
+    apart.copy_(logits.detach())
     for one, other in zip(both(apart.requires_grad_(), target)[0], both(logits, target)[0], strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 

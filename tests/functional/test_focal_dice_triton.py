@@ -277,8 +277,10 @@ def compile(kernel, **constants):
     pointers |= dict.fromkeys(("by_focal", "by_overlap", "by_predicted"), "*fp32")
     kinds = {name: "constexpr" if name in constants else pointers.get(name, "i32") for name in kernel.arg_names}
     places = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
-    code = triton.compile(ASTSource(kernel, kinds, places), target=GPUTarget("cuda", 90, 32)).asm["ptx"]
-    assert not re.search(r"\b(atom|red)\.", code)
+    code = triton.compile(ASTSource(kernel, kinds, places), target=GPUTarget("cuda", 90, 32)).asm
+    assert not re.search(r"\b(atom|red)\.", code["ptx"])
+    # Threads lie along pixels: otherwise those that load together would load from 32 places.
+    assert "threadsPerWarp = [1, 32]" in code["ttgir"] and "threadsPerWarp = [32, 1]" not in code["ttgir"]
 
 compile(whole.sums_kernel, STEPS=16)
 compile(whole.gradient_kernel)
