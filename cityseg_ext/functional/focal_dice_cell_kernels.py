@@ -38,11 +38,13 @@ def corners_of(cell, small_height, small_width, stride_h, stride_w):
 
 
 @jit
-def edge_of(at, left, right, across, there, ALONG: tl.constexpr, DTYPE: tl.constexpr):
+def edge_of(at, left, right, across, there, DTYPE: tl.constexpr):
     """Logits on the upper or lower edges of cells, ``across`` of the way from the left to the right source."""
-    start = tl.load(tl.max_contiguous(at + left, ALONG), mask=there, other=0).to(DTYPE)
-    end = tl.load(tl.max_contiguous(at + right, ALONG), mask=there, other=0).to(DTYPE)
-    return start + across * (end - start)
+    left, right = at + left, at + right
+    if len(left.shape) == 2:
+        left, right = tl.max_contiguous(left, [1, 2]), tl.max_contiguous(right, [1, 2])
+    start = tl.load(left, mask=there, other=0).to(DTYPE)
+    return start + across * (tl.load(right, mask=there, other=0).to(DTYPE) - start)
 
 
 @jit
@@ -61,8 +63,8 @@ def cell_sums_kernel(
     classes = tl.arange(0, PADDED).to(tl.int64)[:, None]
     of_right, there = across[None, :], (classes < CLASSES) & inside[None, :]
     at = logits + classes * stride_c
-    top = edge_of(at + upper, left[None, :], right[None, :], of_right, there, [1, 2], DTYPE)
-    slope = edge_of(at + lower, left[None, :], right[None, :], of_right, there, [1, 2], DTYPE) - top
+    top = edge_of(at + upper, left[None, :], right[None, :], of_right, there, DTYPE)
+    slope = edge_of(at + lower, left[None, :], right[None, :], of_right, there, DTYPE) - top
     focal = tl.zeros((BLOCK,), DTYPE)
     bad = tl.zeros((BLOCK,), DTYPE)
     overlap = tl.zeros((PADDED, BLOCK), DTYPE)
@@ -76,8 +78,8 @@ def cell_sums_kernel(
         # Void logits are replaced, so that not even a NaN there matters.
         values = tl.where(label[None, :] < 0, 0.0, top + down * slope)
         at_true = logits + label.to(tl.int64) * stride_c
-        of_true = edge_of(at_true + upper, left, right, across, label >= 0, [2], DTYPE)
-        of_true += down * (edge_of(at_true + lower, left, right, across, label >= 0, [2], DTYPE) - of_true)
+        of_true = edge_of(at_true + upper, left, right, across, label >= 0, DTYPE)
+        of_true += down * (edge_of(at_true + lower, left, right, across, label >= 0, DTYPE) - of_true)
         focal, overlap, predicted, actual = add_pixels(
             focal, overlap, predicted, actual, values, of_true, label, weight, class_weight, CLASSES, PADDED, GAMMA
         )
@@ -103,8 +105,8 @@ def cell_gradient_kernel(
     classes = tl.arange(0, PADDED).to(tl.int64)[:, None]
     of_right, there = across[None, :], (classes < CLASSES) & inside[None, :]
     at = logits + classes * stride_c
-    top = edge_of(at + upper, left[None, :], right[None, :], of_right, there, [1, 2], DTYPE)
-    slope = edge_of(at + lower, left[None, :], right[None, :], of_right, there, [1, 2], DTYPE) - top
+    top = edge_of(at + upper, left[None, :], right[None, :], of_right, there, DTYPE)
+    slope = edge_of(at + lower, left[None, :], right[None, :], of_right, there, DTYPE) - top
     whole = tl.zeros((PADDED, BLOCK), DTYPE)
     of_lower = tl.zeros((PADDED, BLOCK), DTYPE)
     last = first_of(row + 1, step_y, offset_y, unit_y, height)
@@ -114,8 +116,8 @@ def cell_gradient_kernel(
         down = (y * step_y + offset_y - (row - 1) * unit_y).to(DTYPE) / unit_y
         values = tl.where(label[None, :] < 0, 0.0, top + down * slope)
         at_true = logits + label.to(tl.int64) * stride_c
-        of_true = edge_of(at_true + upper, left, right, across, label >= 0, [2], DTYPE)
-        of_true += down * (edge_of(at_true + lower, left, right, across, label >= 0, [2], DTYPE) - of_true)
+        of_true = edge_of(at_true + upper, left, right, across, label >= 0, DTYPE)
+        of_true += down * (edge_of(at_true + lower, left, right, across, label >= 0, DTYPE) - of_true)
         gradient = gradient_of(
             values, of_true, label, weight, class_weight, by_focal, by_overlap, by_predicted, image,
             CLASSES, PADDED, GAMMA,
