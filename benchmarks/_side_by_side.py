@@ -14,52 +14,93 @@ from prettytable import PrettyTable
 from torch.profiler import ProfilerActivity, profile
 
 Ways = dict[str, Callable[[], object]]
-PEERS = ("onedl-mmsegmentation", "mmsegmentation", "monai", "kornia", "segmentation-models-pytorch")
+PEERS = ("onedl-mmsegmentation", "mmsegmentation", "monai", "kornia", "segmentation-models-pytorch", "triton")
 
 
-def compare(ways: Ways, first: str, threads: int, rounds: int, unit: int, out: Path | None) -> None:
+def compare(
+    ways: Ways,
+    first: str,
+    threads: int,
+    rounds: int,
+    unit: int,
+    out: Path | None,
+    device: str,
+    least_bytes: int,
+) -> None:
     """Print a table of all ways against the first one, and write the figures as JSON.
 
-    Ratios are medians, with quartiles, of those within one round; the first round warms up. Besides the time on the
-    wall there is that of the processor, which other programs disturb less. Extra memory is the peak of what torch's
-    allocator hands out, in units of ``unit`` bytes, in one thread.
+    Ratios are medians, with quartiles, of those within one round; the first round warms up. Extra memory is the peak of
+    what torch's allocator hands out, in units of ``unit`` bytes, in one thread. Besides the time on the wall there is
+    that of the processor, which other programs disturb less; on a GPU that of its kernels, without the gaps between
+    them, and the rate of the ``least_bytes`` that must be moved in this time, in parts of what the GPU reaches in a
+    plain copy.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    gpu = device == "cuda"
     torch.set_num_threads(1)
-    peaks = {name: peak_memory(way) / unit for name, way in ways.items()}
+    peaks = {name: peak_memory(way, gpu) / unit for name, way in ways.items()}
     torch.set_num_threads(threads)
     wall: dict[str, list[float]] = {name: [] for name in ways}
-    processor: dict[str, list[float]] = {name: [] for name in ways}
+    busy: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):
         for name, way in ways.items():
-            synchronize()
-            start, start_processor = time.perf_counter(), time.process_time()
-            way()
-            synchronize()
+            seconds, processor = timed(way, gpu)
             if number:
-                wall[name].append(time.perf_counter() - start)
-                processor[name].append(time.process_time() - start_processor)
+                wall[name].append(seconds)
+                busy[name].append(kernel_time(way) if gpu else processor)
     rows = []
     for name in ways:
         rows.append(
             dict(
                 way=name,
                 milliseconds=1000 * statistics.median(wall[name]),
+                busy_milliseconds=1000 * statistics.median(busy[name]),
                 ratio=quartiles(wall[name], wall[first]),
-                processor_ratio=quartiles(processor[name], processor[first]),
+                busy_ratio=quartiles(busy[name], busy[first]),
                 peak=peaks[name],
             )
         )
-    print_table(rows, first)
-    versions = {"python": platform.python_version(), "torch": torch.__version__} | {
+    facts = dict(threads=threads, hardware=torch.cuda.get_device_name() if gpu else cpu_name())
+    if gpu:
+        facts["copy_rate"] = copy_rate()
+        for row in rows:
+            row["of_copy_rate"] = least_bytes / (row["busy_milliseconds"] / 1000) / facts["copy_rate"]
+    print_table(rows, first, gpu)
+    facts["versions"] = {"python": platform.python_version(), "torch": torch.__version__} | {
         name: version for name in PEERS if (version := version_of(name))
     }
-    hardware = torch.cuda.get_device_name() if device == "cuda" else cpu_name()
-    print(f"{hardware}, {threads} thread(s), load {os.getloadavg()[0]:.1f} at the end, {rounds} rounds; {versions}")
+    if gpu:
+        state = f"which copies {facts['copy_rate'] / 1e9:.0f} GB/s"
+    else:
+        state = f"{threads} thread(s), load {os.getloadavg()[0]:.1f} at the end"
+    print(f"{facts['hardware']}, {state}, {rounds} rounds; {facts['versions']}")
     if out is not None:
-        out.write_text(
-            json.dumps(dict(rows=rows, threads=threads, hardware=hardware, versions=versions), indent=1) + "\n"
-        )
+        out.write_text(json.dumps(dict(rows=rows, **facts), indent=1) + "\n")
+
+
+def timed(way: Callable[[], object], gpu: bool) -> tuple[float, float]:
+    """Seconds on the wall and of the processor."""
+    if gpu:
+        torch.cuda.synchronize()
+    start, start_processor = time.perf_counter(), time.process_time()
+    way()
+    if gpu:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start, time.process_time() - start_processor
+
+
+def kernel_time(way: Callable[[], object]) -> float:
+    """Seconds that the GPU's kernels take, copies and fills included."""
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        way()
+        torch.cuda.synchronize()
+    return sum(event.self_device_time_total for event in profiler.key_averages()) / 1e6
+
+
+def copy_rate() -> float:
+    """Bytes a second that the GPU reads and writes when it copies 1 GiB; the best of ten."""
+    source = torch.empty(2**30, dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(source)
+    return 2 * source.numel() / min(timed(lambda: target.copy_(source), gpu=True)[0] for _ in range(10))
 
 
 def quartiles(times: list[float], against: list[float]) -> list[float]:
@@ -67,9 +108,11 @@ def quartiles(times: list[float], against: list[float]) -> list[float]:
     return statistics.quantiles(ratios, n=4, method="inclusive")
 
 
-def peak_memory(way: Callable[[], object]) -> float:
+def peak_memory(way: Callable[[], object], gpu: bool) -> float:
     """Bytes above what was allocated before, at the worst moment."""
-    if torch.cuda.is_available():
+    if gpu:
+        way()  # what is compiled or planned at the first call is not counted
+        torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         way()
@@ -84,12 +127,14 @@ def peak_memory(way: Callable[[], object]) -> float:
     return peak
 
 
-def print_table(rows: list[dict], first: str) -> None:
-    table = PrettyTable(["way", "ms", f"time against {first}", "processor's time", "extra memory"], align="r")
+def print_table(rows: list[dict], first: str, gpu: bool) -> None:
+    names = ["kernels' time", "extra memory", "of the copy rate"] if gpu else ["processor's time", "extra memory"]
+    table = PrettyTable(["way", "ms", f"time against {first}", *names], align="r")
     table.align["way"] = "l"
     for row in rows:
-        ratio, processor = ("{1:.2f} ({0:.2f} to {2:.2f})".format(*row[name]) for name in ("ratio", "processor_ratio"))
-        table.add_row([row["way"], f"{row['milliseconds']:.0f}", ratio, processor, f"{row['peak']:.2f}"])
+        ratio, busy = ("{1:.2f} ({0:.2f} to {2:.2f})".format(*row[name]) for name in ("ratio", "busy_ratio"))
+        cells = [row["way"], f"{row['milliseconds']:.{2 if gpu else 0}f}", ratio, busy, f"{row['peak']:.2f}"]
+        table.add_row([*cells, f"{row['of_copy_rate']:.2f}"] if gpu else cells)
     print(table)
 
 

@@ -1,6 +1,7 @@
 """Focal + Dice, forward and backward, against cross-entropy and against others' losses in the same run.
 
 python benchmarks/focal_dice.py --threads 1
+python benchmarks/focal_dice.py --device cuda --json gpu.json
 
 Peers take part where their packages are installed (mmseg always; monai, kornia, segmentation_models_pytorch). What they
 compute differs in details: void pixels, absent classes, one-hot or not; see docs/performance.md.
@@ -19,7 +20,8 @@ from _side_by_side import compare
 from torch import Tensor
 
 from cityseg_ext.functional.focal_dice import focal_dice, focal_dice_from_sums
-from cityseg_ext.functional.focal_dice_plain import plain_focal_dice_sums
+from cityseg_ext.functional.focal_dice_fused import FusedFocalDiceSums
+from cityseg_ext.functional.focal_dice_plain import FocalDiceSums, plain_focal_dice_sums
 from cityseg_ext.labels import CITYSCAPES_19, IGNORE_INDEX
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -31,6 +33,21 @@ def plain(logits: Tensor, target: Tensor) -> Tensor:
 
 def fused(logits: Tensor, target: Tensor) -> Tensor:
     return focal_dice(logits, target).total
+
+
+def blocks(logits: Tensor, target: Tensor, align_corners: bool | None = None) -> Tensor:
+    """What a GPU without Triton has."""
+    sums = FusedFocalDiceSums.apply(logits, target, None, None, 2.0, IGNORE_INDEX, align_corners)
+    return focal_dice_from_sums(FocalDiceSums(*sums)).total
+
+
+def more_of_ours(device: str) -> dict[str, Loss]:
+    """What is of interest where Triton's kernels are what is used."""
+    return (
+        {"ours, torch in blocks": blocks, "ours, plain, torch.compile": torch.compile(plain)}
+        if device == "cuda"
+        else {}
+    )
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -88,16 +105,21 @@ def peers() -> Iterator[tuple[str, Loss]]:
             print(f"{name} takes no part: {error}")
 
 
-def batch(size: list[int], scale: int = 1) -> tuple[Tensor, Tensor]:
+def batch(args: argparse.Namespace, scale: int = 1) -> tuple[Tensor, Tensor]:
     """Logits of 1/scale of the size, and labels in squares of 64 pixels with 5 % void."""
-    images, classes, height, width = size
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    images, classes, height, width = args.size
     torch.manual_seed(0)
     logits = torch.randn(images, classes, height // scale, width // scale)
     squares = torch.randint(0, classes, (images, -(-height // 64), -(-width // 64)))
     target = squares.repeat_interleave(64, 1).repeat_interleave(64, 2)[:, :height, :width].clone()
     target[torch.rand(target.shape) < 0.05] = IGNORE_INDEX
-    return logits.to(device).requires_grad_(), target.to(device)
+    layout = torch.channels_last if args.channels_last else torch.contiguous_format
+    logits = logits.to(args.device, getattr(torch, args.dtype), memory_format=layout)
+    return logits.requires_grad_(), target.to(args.device)
+
+
+def bytes_of(*tensors: Tensor) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
 
 
 def training(loss: Loss, logits: Tensor, target: Tensor) -> Callable[[], None]:
@@ -116,23 +138,30 @@ def parse(description: str | None) -> argparse.Namespace:
     parser.add_argument("--size", nargs=4, type=int, default=size, metavar=("N", "C", "H", "W"))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", choices=["cpu", "cuda"], default=device, help="default: %(default)s")
+    parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32", help="of the logits")
     parser.add_argument("--channels-last", action="store_true", help="memory layout of the logits")
     parser.add_argument("--no-peers", action="store_true", help="only cross-entropy and ours")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch finds no GPU here")
+    return args
 
 
 def main() -> None:
     args = parse(__doc__)
-    logits, target = batch(args.size)
-    if args.channels_last:
-        logits = logits.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    logits, target = batch(args)
     losses = {"F.cross_entropy": cross_entropy, "ours, fused": fused, "ours, plain": plain}
+    losses |= more_of_ours(args.device)
     if not args.no_peers:
         losses |= dict(peers())
     ways = {name: training(loss, logits, target) for name, loss in losses.items()}
-    print(f"{' x '.join(map(str, args.size))} float32, forward + backward; memory in units of the logits")
-    compare(ways, "F.cross_entropy", args.threads, args.rounds, 4 * logits.numel(), args.json)
+    print(f"{' x '.join(map(str, args.size))} {args.dtype}, forward + backward; memory in units of the logits")
+    # Logits and labels are read in both passes, and the gradient is written.
+    least = 3 * bytes_of(logits) + 2 * bytes_of(target)
+    compare(ways, "F.cross_entropy", args.threads, args.rounds, bytes_of(logits), args.json, args.device, least)
 
 
 if __name__ == "__main__":

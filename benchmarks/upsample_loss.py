@@ -1,6 +1,7 @@
 """The loss of logits of 1/8 of the labels' size: upsampled inside the loss against before it.
 
 python benchmarks/upsample_loss.py --threads 1
+python benchmarks/upsample_loss.py --device cuda --json gpu.json
 """
 
 import math
@@ -9,10 +10,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch
 import torch.nn.functional as F
 from _side_by_side import compare
-from focal_dice import Loss, batch, cross_entropy, fused, parse, peers, plain, training
+from focal_dice import Loss, batch, bytes_of, cross_entropy, fused, more_of_ours, parse, peers, plain, training
 from torch import Tensor
 
 from cityseg_ext.functional.focal_dice import focal_dice
@@ -33,21 +33,22 @@ def inside(logits: Tensor, target: Tensor) -> Tensor:
 
 def main() -> None:
     args = parse(__doc__)
-    logits, target = batch(args.size, scale=8)
-    if args.channels_last:
-        logits = logits.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    logits, target = batch(args, scale=8)
     losses = {
         "interpolate + cross_entropy": resized(cross_entropy),
         "ours, upsampling inside": inside,
         "interpolate + ours, fused": resized(fused),
         "interpolate + ours, plain": resized(plain),
     }
+    losses |= {f"interpolate + {name}": resized(loss) for name, loss in more_of_ours(args.device).items()}
     if not args.no_peers:
         losses |= {f"interpolate + {name}": resized(loss) for name, loss in peers()}
     ways = {name: training(loss, logits, target) for name, loss in losses.items()}
     size = " x ".join(map(str, args.size))
-    print(f"1/8 of {size} float32, forward + backward; memory in units of the full-size logits")
-    compare(ways, "interpolate + cross_entropy", args.threads, args.rounds, 4 * math.prod(args.size), args.json)
+    print(f"1/8 of {size} {args.dtype}, forward + backward; memory in units of the full-size logits")
+    unit = math.prod(args.size) * logits.element_size()
+    least = 3 * bytes_of(logits) + 2 * bytes_of(target)
+    compare(ways, "interpolate + cross_entropy", args.threads, args.rounds, unit, args.json, args.device, least)
 
 
 if __name__ == "__main__":
