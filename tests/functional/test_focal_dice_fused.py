@@ -145,6 +145,15 @@ def test_gradients_are_those_of_finite_differences(align_corners, gamma, pool, a
         assert torch.autograd.gradgradcheck(loss, logits)
 
 
+@pytest.mark.parametrize("size", [60, 1000, -1000])
+def test_large_logits_lose_nothing(size):
+    """Which are taken relative to the largest one of the pixel."""
+    logits, target = batch()
+    shifted = (logits.detach() + size * torch.rand(3, 1, 9, 7)).requires_grad_()
+    for ours, theirs in zip(*both(shifted, target), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_an_all_void_batch_has_no_gradient():
     logits, target = batch()
     loss = focal_dice(logits, torch.full_like(target, 255)).total
