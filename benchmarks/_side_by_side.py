@@ -25,15 +25,15 @@ def compare(
     unit: int,
     out: Path | None,
     device: str,
-    least_bytes: int,
+    least_bytes: int | None = None,
 ) -> None:
     """Print a table of all ways against the first one, and write the figures as JSON.
 
     Ratios are medians, with quartiles, of those within one round; the first round warms up. Extra memory is the peak of
     what torch's allocator hands out, in units of ``unit`` bytes, in one thread. Besides the time on the wall there is
     that of the processor, which other programs disturb less; on a GPU that of its kernels, without the gaps between
-    them, and the rate of the ``least_bytes`` that must be moved in this time, in parts of what the GPU reaches in a
-    plain copy.
+    them, and, if it is known how many bytes must be moved at least, the rate of these in parts of what the GPU reaches
+    in a plain copy.
     """
     gpu = device == "cuda"
     torch.set_num_threads(1)
@@ -60,7 +60,7 @@ def compare(
             )
         )
     facts = dict(threads=threads, hardware=torch.cuda.get_device_name() if gpu else cpu_name())
-    if gpu:
+    if gpu and least_bytes is not None:
         facts["copy_rate"] = copy_rate()
         for row in rows:
             row["of_copy_rate"] = least_bytes / (row["busy_milliseconds"] / 1000) / facts["copy_rate"]
@@ -68,11 +68,10 @@ def compare(
     facts["versions"] = {"python": platform.python_version(), "torch": torch.__version__} | {
         name: version for name in PEERS if (version := version_of(name))
     }
-    if gpu:
-        state = f"which copies {facts['copy_rate'] / 1e9:.0f} GB/s"
-    else:
-        state = f"{threads} thread(s), load {os.getloadavg()[0]:.1f} at the end"
-    print(f"{facts['hardware']}, {state}, {rounds} rounds; {facts['versions']}")
+    state = "" if gpu else f", {threads} thread(s), load {os.getloadavg()[0]:.1f} at the end"
+    if "copy_rate" in facts:
+        state = f", which copies {facts['copy_rate'] / 1e9:.0f} GB/s"
+    print(f"{facts['hardware']}{state}, {rounds} rounds; {facts['versions']}")
     if out is not None:
         out.write_text(json.dumps(dict(rows=rows, **facts), indent=1) + "\n")
 
@@ -128,13 +127,14 @@ def peak_memory(way: Callable[[], object], gpu: bool) -> float:
 
 
 def print_table(rows: list[dict], first: str, gpu: bool) -> None:
-    names = ["kernels' time", "extra memory", "of the copy rate"] if gpu else ["processor's time", "extra memory"]
-    table = PrettyTable(["way", "ms", f"time against {first}", *names], align="r")
+    busy_name = "kernels' time" if gpu else "processor's time"
+    rates = ["of the copy rate"] if "of_copy_rate" in rows[0] else []
+    table = PrettyTable(["way", "ms", f"time against {first}", busy_name, "extra memory", *rates], align="r")
     table.align["way"] = "l"
     for row in rows:
         ratio, busy = ("{1:.2f} ({0:.2f} to {2:.2f})".format(*row[name]) for name in ("ratio", "busy_ratio"))
         cells = [row["way"], f"{row['milliseconds']:.{2 if gpu else 0}f}", ratio, busy, f"{row['peak']:.2f}"]
-        table.add_row([*cells, f"{row['of_copy_rate']:.2f}"] if gpu else cells)
+        table.add_row([*cells, f"{row['of_copy_rate']:.2f}"] if rates else cells)
     print(table)
 
 
