@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from cityseg_ext.functional import logit_blocks
-from cityseg_ext.functional.focal_dice import focal_dice, focal_dice_sums
+from cityseg_ext.functional import focal_dice_kernels, logit_blocks
+from cityseg_ext.functional.focal_dice import _fused_version, focal_dice, focal_dice_sums
+from cityseg_ext.functional.focal_dice_fused import FusedFocalDiceSums
 from cityseg_ext.functional.focal_dice_plain import plain_focal_dice_sums
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
@@ -217,6 +218,13 @@ def test_weights_that_are_learnt_have_the_plain_version():
         weight.requires_grad_()
     focal_dice(logits, target, **weights).total.backward()
     assert all(weight.grad.isfinite().all() and weight.grad.any() for weight in weights.values())
+
+
+def test_a_gpu_without_triton_has_blocks_too(monkeypatch):
+    logits, target = (tensor.to("meta") for tensor in batch(torch.float32))
+    monkeypatch.setattr(focal_dice_kernels, "triton", None)
+    monkeypatch.setattr(torch.Tensor, "device", torch.device("cuda"))
+    assert _fused_version(logits, target, None, None, None) is FusedFocalDiceSums
 
 
 def test_autocast_does_not_reach_inside():
