@@ -107,7 +107,7 @@ def quartiles(times: list[float], against: list[float]) -> list[float]:
     return statistics.quantiles(ratios, n=4, method="inclusive")
 
 
-def peak_memory(way: Callable[[], object], gpu: bool) -> float:
+def peak_memory(way: Callable[[], object], gpu: bool = torch.cuda.is_available()) -> float:
     """Bytes above what was allocated before, at the worst moment."""
     if gpu:
         way()  # what is compiled or planned at the first call is not counted

@@ -25,6 +25,7 @@ from cityseg_ext.functional.focal_dice_plain import FocalDiceSums, plain_focal_d
 from cityseg_ext.labels import CITYSCAPES_19, IGNORE_INDEX
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def plain(logits: Tensor, target: Tensor) -> Tensor:
@@ -105,17 +106,19 @@ def peers() -> Iterator[tuple[str, Loss]]:
             print(f"{name} takes no part: {error}")
 
 
-def batch(args: argparse.Namespace, scale: int = 1) -> tuple[Tensor, Tensor]:
+def batch(
+    size: list[int], scale: int = 1, device: str = DEVICE, dtype: str = "float32", channels_last: bool = False
+) -> tuple[Tensor, Tensor]:
     """Logits of 1/scale of the size, and labels in squares of 64 pixels with 5 % void."""
-    images, classes, height, width = args.size
+    images, classes, height, width = size
     torch.manual_seed(0)
     logits = torch.randn(images, classes, height // scale, width // scale)
     squares = torch.randint(0, classes, (images, -(-height // 64), -(-width // 64)))
     target = squares.repeat_interleave(64, 1).repeat_interleave(64, 2)[:, :height, :width].clone()
     target[torch.rand(target.shape) < 0.05] = IGNORE_INDEX
-    layout = torch.channels_last if args.channels_last else torch.contiguous_format
-    logits = logits.to(args.device, getattr(torch, args.dtype), memory_format=layout)
-    return logits.requires_grad_(), target.to(args.device)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    logits = logits.to(device, getattr(torch, dtype), memory_format=layout)
+    return logits.requires_grad_(), target.to(device)
 
 
 def bytes_of(*tensors: Tensor) -> int:
@@ -138,8 +141,7 @@ def parse(description: str | None) -> argparse.Namespace:
     parser.add_argument("--size", nargs=4, type=int, default=size, metavar=("N", "C", "H", "W"))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--device", choices=["cpu", "cuda"], default=device, help="default: %(default)s")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default=DEVICE, help="default: %(default)s")
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32", help="of the logits")
     parser.add_argument("--channels-last", action="store_true", help="memory layout of the logits")
     parser.add_argument("--no-peers", action="store_true", help="only cross-entropy and ours")
@@ -152,7 +154,7 @@ def parse(description: str | None) -> argparse.Namespace:
 
 def main() -> None:
     args = parse(__doc__)
-    logits, target = batch(args)
+    logits, target = batch(args.size, 1, args.device, args.dtype, args.channels_last)
     losses = {"F.cross_entropy": cross_entropy, "ours, fused": fused, "ours, plain": plain}
     losses |= more_of_ours(args.device)
     if not args.no_peers:

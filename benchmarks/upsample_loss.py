@@ -33,7 +33,7 @@ def inside(logits: Tensor, target: Tensor) -> Tensor:
 
 def main() -> None:
     args = parse(__doc__)
-    logits, target = batch(args, scale=8)
+    logits, target = batch(args.size, 8, args.device, args.dtype, args.channels_last)
     losses = {
         "interpolate + cross_entropy": resized(cross_entropy),
         "ours, upsampling inside": inside,
