@@ -163,7 +163,16 @@ def main() -> None:
     print(f"{' x '.join(map(str, args.size))} {args.dtype}, forward + backward; memory in units of the logits")
     # Logits and labels are read in both passes, and the gradient is written.
     least = 3 * bytes_of(logits) + 2 * bytes_of(target)
-    compare(ways, "F.cross_entropy", args.threads, args.rounds, bytes_of(logits), args.json, args.device, least)
+    compare(
+        ways,
+        "F.cross_entropy",
+        args.threads,
+        args.rounds,
+        bytes_of(logits),
+        args.json,
+        gpu=args.device == "cuda",
+        least_bytes=least,
+    )
 
 
 if __name__ == "__main__":

@@ -74,8 +74,7 @@ def main() -> None:
     ways |= {"ours, class map": ours_map, "ours, and confidence": ours}
     print(f"{classes} classes, {'x'.join(map(str, middle))} to {'x'.join(map(str, size))}; memory in full-size logits")
     with torch.inference_mode():
-        unit = 4 * classes * size[0] * size[1]
-        compare(ways, next(iter(ways)), args.threads, args.rounds, unit, args.json, low.device.type)
+        compare(ways, next(iter(ways)), args.threads, args.rounds, 4 * classes * size[0] * size[1], args.json)
 
 
 if __name__ == "__main__":

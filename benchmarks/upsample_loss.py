@@ -48,7 +48,16 @@ def main() -> None:
     print(f"1/8 of {size} {args.dtype}, forward + backward; memory in units of the full-size logits")
     unit = math.prod(args.size) * logits.element_size()
     least = 3 * bytes_of(logits) + 2 * bytes_of(target)
-    compare(ways, "interpolate + cross_entropy", args.threads, args.rounds, unit, args.json, args.device, least)
+    compare(
+        ways,
+        "interpolate + cross_entropy",
+        args.threads,
+        args.rounds,
+        unit,
+        args.json,
+        gpu=args.device == "cuda",
+        least_bytes=least,
+    )
 
 
 if __name__ == "__main__":
