@@ -36,14 +36,20 @@ def add_augmentation_options(parser: argparse.ArgumentParser) -> None:
         metavar=("H", "W"),
         help="predict in windows of this size, in pixels of the resized image, that overlap (default: whole images)",
     )
+    parser.add_argument(
+        "--crf",
+        action="store_true",
+        help="refine predictions with a dense CRF, or with the config's `refiner`; see docs/refinement.md",
+    )
 
 
 def load_predictor(args: argparse.Namespace):
     """The model that the options of a script describe, ready for photographs."""
     from cityseg_ext.apis.config import load_config, select_device
+    from cityseg_ext.apis.inference_options import refiner_of
     from cityseg_ext.apis.predictor import Predictor
 
     select_device(args.device)
     cfg = load_config(args.config, image_size=args.image_size)
     options = {name: getattr(args, name) for name in ("tta", "tta_scales", "slide", "amp")}
-    return Predictor(cfg, args.checkpoint, **options)
+    return Predictor(cfg, args.checkpoint, refiner=refiner_of(cfg, args.crf), **options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,10 +21,10 @@ _BLUR_VARIANCE = 1 - 1 / 3
 
 
 class BilateralGrid:
-    """The Gaussian kernel ``exp(-|f_i - f_j|^2 / 2)`` between all pixels of an image, without ever forming it.
+    """Nearly the Gaussian kernel ``exp(-|f_i - f_j|^2 / 2)`` between all pixels of an image, never formed.
 
-    ``f`` is (y / sigma_xy, x / sigma_xy, red / sigma_rgb, green / sigma_rgb, blue / sigma_rgb). As in J. Chen, S. Paris,
-    F. Durand, "Real-time edge-aware image processing with the bilateral grid", SIGGRAPH 2007, values go to the nodes
+    ``f`` is (y / sigma_xy, x / sigma_xy, red / sigma_rgb, green / sigma_rgb, blue / sigma_rgb). As in J. Chen, S.
+    Paris, F. Durand, "Real-time edge-aware image processing with the bilateral grid", SIGGRAPH 2007, values go to nodes
     of a grid of spacing 1 in these five dimensions, are blurred along each, and come back. Two things are different:
 
     * only the corners of cubes that hold a pixel are nodes, as in the permutohedral lattice (A. Adams, J. Baek,
@@ -49,8 +51,9 @@ class BilateralGrid:
         >>> image = torch.tensor([[[0, 0, 0], [200, 0, 0], [0, 0, 0]]], dtype=torch.uint8)
         >>> grid = BilateralGrid(image, sigma_xy=50, sigma_rgb=10)
         >>> near = grid.blur(grid.cell_sums(torch.tensor([[1.0], [1.0], [0.0]])))  # one of two black ones, and the red
-        >>> [round(value, 1) for value in near[grid.cell_of_pixel, 0].tolist()]
-        [1.0, 1.0, 1.0]
+        >>> means = near / grid.blur(grid.cell_sizes)
+        >>> [round(mean, 2) for mean in means[grid.cell_of_pixel, 0].tolist()]
+        [0.5, 1.0, 0.5]
     """
 
     def __init__(self, image: Tensor, sigma_xy: float, sigma_rgb: float, dtype: torch.dtype = torch.float32) -> None:
@@ -68,7 +71,9 @@ class BilateralGrid:
         where = (*torch.meshgrid(*(torch.arange(n, device=image.device) for n in (height, width)), indexing="ij"),)
         where += tuple(image.long().unbind(dim=2))
         cells = [torch.round(place * parts).long() for place, parts in zip(places, _PARTS, strict=True)]
-        cubes = [(cell + parts // 2).div(parts, rounding_mode="floor") for cell, parts in zip(cells, _PARTS, strict=True)]
+        cubes = [
+            (cell + parts // 2).div(parts, rounding_mode="floor") for cell, parts in zip(cells, _PARTS, strict=True)
+        ]
         lowest = [int(cube.min()) - _REACH for cube in cubes]
         # Mixed radix numbers: of cubes, with room around them for the corners and the blur, and of cells in a cube.
         sizes = [int(cube.max()) - low + _REACH + 2 for cube, low in zip(cubes, lowest, strict=True)]
@@ -104,7 +109,7 @@ class BilateralGrid:
         sorted_nodes, self._corners = node.flatten().sort(stable=True)
         self._node_starts = torch.searchsorted(sorted_nodes, torch.arange(len(nodes), device=device))
         steps = torch.arange(-_REACH, _REACH + 1, device=device)
-        weights = torch.exp(-(steps**2) / (2 * _BLUR_VARIANCE)).to(dtype)
+        weights = (torch.exp(-(steps**2) / (2 * _BLUR_VARIANCE)) / math.sqrt(_BLUR_VARIANCE)).to(dtype)
         self._neighbours = []
         for step in strides:
             wanted = nodes[:, None] + steps * step

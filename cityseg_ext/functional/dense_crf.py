@@ -68,17 +68,21 @@ def dense_crf(
         >>> dense_crf(image, p).argmax(dim=0)[3].tolist()
         [0, 0, 0, 0, 1, 1, 1, 1]
     """
-    _check(image, probabilities, steps, smooth_weight, smooth_sigma, appearance_weight)
+    check_crf_inputs(image, probabilities)
+    for name, value in dict(steps=steps, smooth_weight=smooth_weight, appearance_weight=appearance_weight).items():
+        check_at_least(name, value, 0)
+    if not smooth_sigma > 0:
+        raise ValueError(expected("smooth_sigma", "above 0, in pixels", smooth_sigma))
     classes, height, width = probabilities.shape
     p = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
     # Pixels are rows: sums over cells, products along columns and the softmax all read memory in order.
     log_p = p.clamp_min(torch.finfo(p.dtype).tiny).log().permute(1, 2, 0).contiguous()
     q = log_p.softmax(dim=2)
     down = grid = None
-    if smooth_weight > 0:
+    if steps and smooth_weight > 0:
         down, right = (smoothing_matrix(length, smooth_sigma).to(q) for length in (height, width))
         right *= smooth_weight
-    if appearance_weight > 0:
+    if steps and appearance_weight > 0:
         grid = BilateralGrid(image.to(q.device), appearance_sigma_xy, appearance_sigma_rgb, q.dtype)
         norm = grid.blur(grid.cell_sizes).clamp_min(torch.finfo(q.dtype).tiny).rsqrt()
         cells = grid.cell_of_pixel.view(height, width)
@@ -105,7 +109,7 @@ def smoothing_matrix(length: int, sigma: float) -> Tensor:
 
     Example:
         >>> smoothing_matrix(3, 1.0).round(decimals=2).tolist()
-        [[0.57, 0.33, 0.08], [0.33, 0.45, 0.33], [0.08, 0.33, 0.57]]
+        [[0.57, 0.31, 0.08], [0.31, 0.45, 0.31], [0.08, 0.31, 0.57]]
     """
     place = torch.arange(length, dtype=torch.float64)
     apart = (place[:, None] - place).abs()
@@ -128,9 +132,8 @@ def _reach(sigma: float) -> int:
     return max(1, math.ceil(_TRUNCATE * sigma))
 
 
-def _check(
-    image: Tensor, probabilities: Tensor, steps: int, smooth_weight: float, smooth_sigma: float, appearance_weight: float
-) -> None:
+def check_crf_inputs(image: Tensor, probabilities: Tensor) -> None:
+    """Raise ``ValueError`` unless these are uint8 (H, W, 3) and floating point (C, H, W)."""
     if probabilities.ndim != 3 or not probabilities.is_floating_point() or not probabilities.numel():
         value = f"{probabilities.dtype} {tuple(probabilities.shape)}"
         raise ValueError(expected("probabilities", "floating point (C, H, W) of at least one pixel", value))
@@ -138,8 +141,3 @@ def _check(
     if image.dtype != torch.uint8 or tuple(image.shape) != (*size, 3):
         value = f"{image.dtype} {tuple(image.shape)}"
         raise ValueError(expected("image", f"uint8 {(*size, 3)}, of the probabilities' size", value))
-    check_at_least("steps", steps, 0)
-    check_at_least("smooth_weight", smooth_weight, 0)
-    check_at_least("appearance_weight", appearance_weight, 0)
-    if not smooth_sigma > 0:
-        raise ValueError(expected("smooth_sigma", "above 0, in pixels", smooth_sigma))
