@@ -60,7 +60,9 @@ def set_crf(cfg: Config) -> None:
     """
     cfg.refiner = refiner_of(cfg, crf=True)
     pipeline = cfg.test_dataloader.dataset.pipeline
-    loader = next((part for part in pipeline if str(part.type).endswith("LoadStreetImage")), None)
+    # The data sets know the first name as the second: see StreetDataset.
+    loader = next((part for part in pipeline if part.type in ("LoadImageFromFile", "LoadStreetImage")), {})
+    loader = dict(loader, type="LoadStreetImage", to_float32=False)
     cfg.model = dict(type="RefinedSegmentor", module=cfg.model, refiner=cfg.refiner, loader=loader)
     for part in walk_transforms(pipeline):
         if part.type == "PackSegInputs":  # of a file with photograph and mask the model must know the photograph's half

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from mmengine.model import BaseModel
@@ -29,14 +31,24 @@ class RefinedSegmentor(BaseModel):
         refiner: a callable ``refiner(image, probabilities)`` of uint8 (H, W, 3) RGB and float (C, H, W), which returns
             probabilities like these; or its config.
         loader: config of the transform that reads photographs, in BGR order, as the test pipeline does.
+        data_preprocessor: of a module that has none; mmengine's runner hands on the config's.
 
     Raises:
         ValueError: when used, if a photograph has not the size of its prediction.
     """
 
-    def __init__(self, module: dict | nn.Module, refiner: dict, loader: dict | None = None) -> None:
+    def __init__(
+        self,
+        module: dict | nn.Module,
+        refiner: dict | Callable[[np.ndarray, Tensor], Tensor],
+        loader: dict | None = None,
+        data_preprocessor: dict | None = None,
+    ) -> None:
         super().__init__()
-        self.module = MODELS.build(module) if isinstance(module, dict) else module
+        if isinstance(module, dict):
+            default = {} if data_preprocessor is None else dict(data_preprocessor=data_preprocessor)
+            module = MODELS.build({**default, **module})
+        self.module = module
         self.refiner = MODELS.build(refiner) if isinstance(refiner, dict) else refiner
         self.loader = TRANSFORMS.build(loader or dict(type="LoadStreetImage"))
 

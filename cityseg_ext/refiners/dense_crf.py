@@ -44,7 +44,7 @@ class DenseCRF:
     def __init__(
         self,
         steps: int = 5,
-        smooth_weight: float = 3.0,
+        smooth_weight: float = 1.0,
         smooth_sigma: float = 0.0025,
         appearance_weight: float = 3.0,
         appearance_sigma_xy: float = 0.05,
