@@ -49,7 +49,7 @@ def refiners(steps: int) -> Iterator[tuple[str, DenseCRF]]:
     for backend in ("torch", "pydensecrf"):
         try:
             yield backend, DenseCRF(steps, backend=backend, **OPTIONS)
-        except ImportError as error:
+        except ValueError as error:
             print(f"{backend} takes no part: {error}")
 
 

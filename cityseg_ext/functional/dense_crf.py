@@ -17,6 +17,7 @@ _TRUNCATE = 3
 """Where the smoothness kernel ends, in standard deviations: 0.3 % of it are farther away."""
 
 
+@torch.no_grad()
 def dense_crf(
     image: Tensor,
     probabilities: Tensor,
@@ -39,7 +40,7 @@ def dense_crf(
 
     As in the authors' program (and ``pydensecrf``) kernels include ``i = j`` and are normalised symmetrically,
     ``K(i, j) / sqrt(sum_k K(i, k) sum_k K(k, j))``, and labels that differ cost the same (Potts). Numbers are the same
-    in every run on one machine.
+    in every run on one machine. No gradients flow.
 
     Memory besides input and result, in units of the probabilities: about 2, and that of the grid.
 

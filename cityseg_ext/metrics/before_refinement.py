@@ -26,6 +26,8 @@ class BeforeRefinement(BaseMetric):
         ValueError: when used, if a sample has no unrefined prediction.
     """
 
+    default_prefix = ""
+
     def __init__(self, metric: dict) -> None:
         self.metric = METRICS.build(metric)
         super().__init__(collect_device=self.metric.collect_device)

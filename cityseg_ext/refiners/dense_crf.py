@@ -32,8 +32,8 @@ class DenseCRF:
             same model in another way and needs ``pip install "cityseg_ext[crf]"``.
 
     Raises:
-        ValueError: if a parameter is out of range; when called, if the image does not fit the probabilities.
-        ImportError: if the backend is not installed.
+        ValueError: if a parameter is out of range, or the backend not installed; when called, if the image does not fit
+            the probabilities.
 
     Example:
         >>> refiner = DenseCRF(steps=2)
@@ -125,5 +125,5 @@ def _pydensecrf():
         import pydensecrf.densecrf
     except ImportError as error:
         cure = "Install it with `pip install \"cityseg_ext[crf]\"` (it needs a C++ compiler), or use backend='torch'."
-        raise ImportError(expected("backend", "installed", "'pydensecrf', which is not", cure)) from error
+        raise ValueError(expected("backend", "installed", "'pydensecrf', which is not", cure)) from error
     return pydensecrf.densecrf

@@ -52,7 +52,7 @@ def test_wrong_parameters_are_named(options):
 def test_a_missing_backend_names_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pydensecrf.densecrf", None)
     monkeypatch.setitem(__import__("sys").modules, "pydensecrf", None)
-    with pytest.raises(ImportError, match=r"cityseg_ext\[crf\]"):
+    with pytest.raises(ValueError, match=r"cityseg_ext\[crf\]"):
         DenseCRF(backend="pydensecrf")
 
 
