@@ -68,12 +68,8 @@ def allowed(room: str) -> tuple[set[str], set[str] | None]:
     if room == "statistics_file":  # registered rooms read that file alike, and may not import each other
         return pure | {"functional"}, set()
     if room in REGISTERED:
-        extras = {"pydensecrf"} if room == "refiners" else set()
-        return pure | {"functional", "statistics_file"}, PURE_LIBRARIES | FRAMEWORK | {
-            "PIL",
-            "prettytable",
-            "rich",
-        } | extras
+        others = {"PIL", "prettytable", "rich"} | ({"pydensecrf"} if room == "refiners" else set())
+        return pure | {"functional", "statistics_file"}, PURE_LIBRARIES | FRAMEWORK | others
     if room == "plugin":
         return REGISTERED, set()
     return pure | {"doctor", "functional", "statistics_file", "shipped", "plugin"} | REGISTERED, None
