@@ -29,10 +29,10 @@ class BilateralGrid:
 
     * only the corners of cubes that hold a pixel are nodes, as in the permutohedral lattice (A. Adams, J. Baek,
       A. Davis, Eurographics 2010); interpolation in the cubes is linear, and the blur narrower by what that adds;
-    * pixels of one **cell**, a fifth of ``sigma_xy`` and a third of ``sigma_rgb`` wide, go together, from their mean.
-      A cell of a photograph has some ten pixels, so that only sums over cells cost time for each pixel.
+    * pixels of one **cell**, a third of a sigma wide, go together, from their mean. A cell of a photograph has some ten
+      pixels, so that only sums over cells cost time for each pixel.
 
-    Memory: 16 bytes a pixel, and 512 bytes and 3 values a channel for each cell; in noise each pixel is a cell.
+    Memory: about 120 bytes a pixel while it is built; then 16, and about 400 a cell. In noise each pixel is a cell.
 
     Args:
         image: uint8 (H, W, 3).
