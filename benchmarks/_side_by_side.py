@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -14,19 +15,27 @@ from prettytable import PrettyTable
 from torch.profiler import ProfilerActivity, profile
 
 Ways = dict[str, Callable[[], object]]
-PEERS = ("onedl-mmsegmentation", "mmsegmentation", "monai", "kornia", "segmentation-models-pytorch")
+PEERS = ("onedl-mmsegmentation", "mmsegmentation", "monai", "kornia", "segmentation-models-pytorch", "pydensecrf2")
 
 
-def compare(ways: Ways, first: str, threads: int, rounds: int, unit: int, out: Path | None) -> None:
+def compare(
+    ways: Ways,
+    first: str,
+    threads: int,
+    rounds: int,
+    unit: int,
+    out: Path | None,
+    peak: Callable[[Callable[[], object]], float] | None = None,
+) -> None:
     """Print a table of all ways against the first one, and write the figures as JSON.
 
     Ratios are medians, with quartiles, of those within one round; the first round warms up. Besides the time on the
     wall there is that of the processor, which other programs disturb less. Extra memory is the peak of what torch's
-    allocator hands out, in units of ``unit`` bytes, in one thread.
+    allocator hands out, in units of ``unit`` bytes, in one thread, or what ``peak`` measures.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
-    peaks = {name: peak_memory(way) / unit for name, way in ways.items()}
+    peaks = {name: (peak or peak_memory)(way) / unit for name, way in ways.items()}
     torch.set_num_threads(threads)
     wall: dict[str, list[float]] = {name: [] for name in ways}
     processor: dict[str, list[float]] = {name: [] for name in ways}
@@ -82,6 +91,22 @@ def peak_memory(way: Callable[[], object]) -> float:
         now += event.nbytes()
         peak = max(peak, now)
     return peak
+
+
+def peak_process_memory(way: Callable[[], object]) -> float:
+    """Bytes by which a copy of this process grows: other allocators than torch's count too, and long runs fit."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        before = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        way()
+        grown = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        os.write(writer, str(grown).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writer)
+    with os.fdopen(reader) as answer:
+        return float(answer.read())
 
 
 def print_table(rows: list[dict], first: str) -> None:
