@@ -3,6 +3,17 @@
 Configs say ``custom_imports = dict(imports=['cityseg_ext.plugin'])``.
 """
 
-from cityseg_ext import datasets, hooks, losses, metrics, models, optim, samplers, transforms, visualization
+from cityseg_ext import datasets, hooks, losses, metrics, models, optim, refiners, samplers, transforms, visualization
 
-__all__ = ["datasets", "hooks", "losses", "metrics", "models", "optim", "samplers", "transforms", "visualization"]
+__all__ = [
+    "datasets",
+    "hooks",
+    "losses",
+    "metrics",
+    "models",
+    "optim",
+    "refiners",
+    "samplers",
+    "transforms",
+    "visualization",
+]

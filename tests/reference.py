@@ -171,3 +171,29 @@ def calibration_error(probabilities, target, bins, ignore_index=255):
         len(part) / total * abs(np.mean([right for right, _ in part]) - np.mean([p for _, p in part]))
         for part in members.values()
     )
+
+
+def dense_crf(
+    image, p, steps, smooth_weight, smooth_sigma, appearance_weight, appearance_sigma_xy, appearance_sigma_rgb
+):
+    """Mean field inference with the kernels of all pairs of pixels, in float64; p has the shape (C, H, W)."""
+    classes, height, width = p.shape
+    rows, columns = np.mgrid[:height, :width]
+    place = np.stack([rows, columns], axis=2).reshape(-1, 2).astype(np.float64)
+    colour = image.reshape(-1, 3).astype(np.float64)
+
+    def kernel(*features):
+        exponent = sum(((f[:, None] - f[None]) ** 2).sum(axis=2) for f in features)
+        k = np.exp(-exponent / 2)
+        norm = 1 / np.sqrt(k.sum(axis=1))
+        return norm[:, None] * k * norm[None]
+
+    pairs = smooth_weight * kernel(place / smooth_sigma)
+    pairs = pairs + appearance_weight * kernel(place / appearance_sigma_xy, colour / appearance_sigma_rgb)
+    log_p = np.log(np.maximum(p.astype(np.float64), np.finfo(np.float32).tiny)).reshape(classes, -1)
+    q = np.exp(log_p) / np.exp(log_p).sum(axis=0)
+    for _ in range(steps):
+        logits = log_p + q @ pairs
+        q = np.exp(logits - logits.max(axis=0))
+        q /= q.sum(axis=0)
+    return q.reshape(p.shape)

@@ -11,7 +11,18 @@ from cityseg_ext.labels import LABELS
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cityseg_ext"
 FILES = sorted(PACKAGE.rglob("*.py"))
-REGISTERED = {"datasets", "transforms", "losses", "metrics", "hooks", "models", "optim", "samplers", "visualization"}
+REGISTERED = {
+    "datasets",
+    "transforms",
+    "losses",
+    "metrics",
+    "hooks",
+    "models",
+    "optim",
+    "refiners",
+    "samplers",
+    "visualization",
+}
 PURE_LIBRARIES = {"numpy", "torch", "triton", "scipy", "cv2"}
 FRAMEWORK = {"mmengine", "mmcv", "mmseg"}
 STDLIB = __import__("sys").stdlib_module_names
@@ -57,7 +68,8 @@ def allowed(room: str) -> tuple[set[str], set[str] | None]:
     if room == "statistics_file":  # registered rooms read that file alike, and may not import each other
         return pure | {"functional"}, set()
     if room in REGISTERED:
-        return pure | {"functional", "statistics_file"}, PURE_LIBRARIES | FRAMEWORK | {"PIL", "prettytable", "rich"}
+        others = {"PIL", "prettytable", "rich"} | ({"pydensecrf"} if room == "refiners" else set())
+        return pure | {"functional", "statistics_file"}, PURE_LIBRARIES | FRAMEWORK | others
     if room == "plugin":
         return REGISTERED, set()
     return pure | {"doctor", "functional", "statistics_file", "shipped", "plugin"} | REGISTERED, None

@@ -37,15 +37,22 @@ def add_augmentation_options(parser: argparse.ArgumentParser) -> None:
         metavar=("H", "W"),
         help="predict in windows of this size, in pixels of the resized image, that overlap (default: whole images)",
     )
+    parser.add_argument(
+        "--crf",
+        action="store_true",
+        help="refine predictions with a dense CRF, or with the config's `refiner`; see docs/refinement.md",
+    )
 
 
 def load_predictor(args: argparse.Namespace):
     """The model that the options of a script describe, ready for photographs."""
     from cityseg_ext.apis.config import select_device
+    from cityseg_ext.apis.inference_options import refiner_of
     from cityseg_ext.apis.predictor import Predictor
     from cityseg_ext.apis.publish import config_for
 
     select_device(args.device)
     cfg = config_for(args.checkpoint, args.config, image_size=args.image_size)
     options = {name: getattr(args, name) for name in ("tta", "tta_scales", "slide", "amp")}
-    return Predictor(cfg, args.checkpoint, trust=args.trust_checkpoint, **options)
+    options |= dict(refiner=refiner_of(cfg, args.crf), trust=args.trust_checkpoint)
+    return Predictor(cfg, args.checkpoint, **options)

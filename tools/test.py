@@ -35,11 +35,15 @@ def main() -> None:
     args = parse_args()
     cfg = _cli.load(args)
     from cityseg_ext.apis import test
+    from cityseg_ext.apis.refinement_table import refinement_table
 
-    options = {name: getattr(args, name) for name in ("show_dir", "tta", "tta_scales", "slide", "report")}
+    options = {name: getattr(args, name) for name in ("show_dir", "tta", "tta_scales", "slide", "crf", "report")}
     command = shlex.join(["python", *sys.argv])
     options |= dict(out_dir=args.out, command=command, trust=args.trust_checkpoint)
     result = test(cfg, args.checkpoint, **options)
+    table = refinement_table(result.metrics)
+    if table is not None:
+        _cli.say(table)
     shown = ("mDice", "mIoU", "aAcc", "val/loss")
     parts = [f"{name} {result.metrics[name]:.4f}" for name in shown if name in result.metrics]
     for what, path in (("panels", args.show_dir), ("class maps", args.out)):

@@ -19,7 +19,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from cityseg_ext.apis.checkpoint import check_pretrained, load_weights, read_checkpoint, safe_loading, warn_of_trust
 from cityseg_ext.apis.class_balance import fill_statistics, forget_weights
 from cityseg_ext.apis.curves import plot_curves
-from cityseg_ext.apis.inference_options import set_slide, set_tta
+from cityseg_ext.apis.inference_options import refiner_of, set_crf, set_slide, set_tta
 from cityseg_ext.apis.provenance import provenance
 from cityseg_ext.apis.report_html import write_report
 from cityseg_ext.apis.report_record import FOLDER, make_record, write_record
@@ -125,6 +125,7 @@ def test(
     tta: bool = False,
     tta_scales: Sequence[float] | None = None,
     slide: Sequence[int] | None = None,
+    crf: bool = False,
     report: bool = False,
     command: str = "",
     trust: bool = False,
@@ -139,6 +140,8 @@ def test(
         tta: average the predictions of augmented copies, as ``tta_pipeline`` says.
         tta_scales: do so with copies of these sizes too, as factors.
         slide: height and width of windows to predict in; by default images are predicted whole.
+        crf: refine predictions with a dense CRF, as does a config with the field ``refiner``; the metrics then have the
+            scores without it too, named ``before/...``.
         report: write a record of the run, and a page that shows it, into ``<work_dir>/report``.
         command: the command line, for the record.
         trust: unpickle whatever the checkpoint holds, which may run code.
@@ -163,6 +166,8 @@ def test(
         set_slide(cfg, slide)
     if tta or tta_scales is not None:
         set_tta(cfg, tta_scales)
+    if refiner_of(cfg, crf) is not None:
+        set_crf(cfg)
     # mmengine would load without checking that the weights fit, and over them the latest one after a resumed run.
     cfg.load_from, cfg.resume = None, False
     forget_weights(cfg)

@@ -1,6 +1,7 @@
 """Registered model parts."""
 
 from .convnext import PlainConvNeXt
+from .refined import RefinedSegmentor
 from .tta import MeanProbabilityTTA
 
-__all__ = ["MeanProbabilityTTA", "PlainConvNeXt"]
+__all__ = ["MeanProbabilityTTA", "PlainConvNeXt", "RefinedSegmentor"]
