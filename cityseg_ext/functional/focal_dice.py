@@ -14,7 +14,7 @@ from torch import Tensor
 from cityseg_ext.checks import check_at_least, check_choice, expected
 from cityseg_ext.functional.focal_dice_fused import FusedFocalDiceSums
 from cityseg_ext.functional.focal_dice_plain import FocalDiceSums, plain_focal_dice_sums
-from cityseg_ext.functional.focal_dice_triton import TritonFocalDiceSums, can_run
+from cityseg_ext.functional.focal_dice_triton import TritonFocalDiceSums, agrees, can_run
 from cityseg_ext.labels import IGNORE_INDEX
 
 DICE_POOLS = ("batch", "image")
@@ -154,7 +154,7 @@ def _fused_version(
     differentiable = torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)
     if differentiable or torch.compiler.is_compiling():
         return None
-    if can_run(logits, target, align_corners):
+    if can_run(logits, target, align_corners) and agrees(logits.device):
         return TritonFocalDiceSums
     return FusedFocalDiceSums if logits.device.type in ("cpu", "cuda") else None
 

@@ -14,6 +14,8 @@ default_hooks = dict(
     # terminal.
     preflight=dict(type='PreflightHook'),
     loss_parts=dict(type='LossPartsHook'),
+    # The losses upsample the heads' logits strip by strip: same value and gradient, a fraction of the memory.
+    fused_upsampling=dict(type='FusedUpsamplingHook'),
     bad_samples=dict(type='BadSamplesHook'),
     progress_bar=dict(type='ProgressBarHook'))
 vis_backends = [dict(type='LocalVisBackend')]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from cityseg_ext.functional import focal_dice_kernels, logit_blocks
+from cityseg_ext.functional import focal_dice_kernels, focal_dice_triton, logit_blocks
 from cityseg_ext.functional.focal_dice import _fused_version, focal_dice, focal_dice_sums
 from cityseg_ext.functional.focal_dice_fused import FusedFocalDiceSums
 from cityseg_ext.functional.focal_dice_plain import plain_focal_dice_sums
@@ -246,3 +246,30 @@ def test_no_tensor_is_as_large_as_the_logits_but_their_gradient(upsampled):
     full = 4 * 5 * target.numel()
     assert allocated[-1] == full if not upsampled else allocated[-1] < full / 3
     assert allocated[-2] <= full / 3  # one number a pixel, or the gradient of the small logits by strips
+
+
+class Wrong(FusedFocalDiceSums):
+    """Kernels that a compiler got wrong."""
+
+    @staticmethod
+    def forward(ctx, *arguments):
+        focal, *rest = FusedFocalDiceSums.forward(ctx, *arguments)
+        return 1.01 * focal, *rest
+
+
+class Broken:
+    @staticmethod
+    def apply(*_):
+        raise RuntimeError("ptxas was not found")
+
+
+@pytest.mark.parametrize(("version", "good"), [(FusedFocalDiceSums, True), (Wrong, False), (Broken, False)])
+def test_kernels_are_relied_on_only_where_they_agree(version, good, monkeypatch, recwarn):
+    monkeypatch.setattr(focal_dice_triton, "TritonFocalDiceSums", version)
+    focal_dice_triton.agrees.cache_clear()
+    assert focal_dice_triton.agrees(torch.device("cpu")) is good
+    focal_dice_triton.agrees.cache_clear()
+    messages = [str(warning.message) for warning in recwarn if "Triton" in str(warning.message)]
+    assert len(messages) == (0 if good else 1)
+    if version is Broken:
+        assert messages == ["The loss runs without its Triton kernels on cpu: ptxas was not found"]
