@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import logging
@@ -18,6 +19,7 @@ from mmengine.logging import print_log
 from cityseg_ext.apis.dataset_listing import list_samples
 from cityseg_ext.apis.evaluation_report import without_nan
 from cityseg_ext.apis.provenance import provenance
+from cityseg_ext.apis.published_config import check_config
 from cityseg_ext.apis.whole_files import write_whole
 from cityseg_ext.checks import file_problem
 
@@ -69,15 +71,35 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
 def config_of(path: str | Path) -> Config:
     """The config of a manifest; its work dir is another, so that the run it describes stays as it is.
 
-    The text of the config is Python, and is run, as that of any config file.
+    It is read as data: nothing in it is run or imported.
+
+    Raises:
+        ValueError: if the file is no manifest, or its config asks for anything but this package and MMSegmentation.
     """
     manifest = read_manifest(path)
-    text = manifest["config_text"]
-    cfg = Config.fromstring(text, file_format=".py").to_dict()
-    cfg = Config(cfg, cfg_text=text, filename=manifest.get("config") or "rerun.py")  # its own name, as runs are named
-    cfg.work_dir = f"{cfg.work_dir}_rerun"
-    cfg.resume = False
+    try:
+        lines = ast.parse(manifest["config_text"]).body
+        values = {line.targets[0].id: _value(line.value) for line in lines}
+    except (SyntaxError, ValueError, AttributeError) as error:
+        raise ValueError(
+            file_problem(path, "a manifest with plain values in its config", f"others ({error})")
+        ) from error
+    cfg = check_config(str(path), values, manifest.get("config") or "rerun.py")  # its own name, as runs are named
+    cfg.load_from = values.get("load_from")
+    cfg.work_dir = f"{values.get('work_dir') or Path(path).parent}_rerun"
     return cfg
+
+
+def _value(node: ast.expr) -> Any:
+    """The value of an expression as mmengine writes it: literals, and ``dict(name=value)``."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "dict" and not node.args:
+        return {str(word.arg): _value(word.value) for word in node.keywords}
+    if isinstance(node, ast.Dict):
+        return {ast.literal_eval(key): _value(item) for key, item in zip(node.keys, node.values, strict=True)}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        items = [_value(item) for item in node.elts]
+        return items if isinstance(node, ast.List) else tuple(items)
+    return ast.literal_eval(node)
 
 
 def tell_differences(path: str | Path, cfg: Config) -> None:

@@ -85,6 +85,10 @@ def test_differences_are_told(config, tmp_path, tiny_city, caplog):
         "data files other",
     ):
         assert part in told
+    for code in ("model = __import__('os').getcwd()", "model = dict(type='os.getcwd')", "import os", "a.b = 1"):
+        path.write_text(json.dumps(manifest | dict(config_text=code)))
+        with pytest.raises(ValueError, match="old.json"):
+            config("again", path)
     for text in ("[]", "{}", "nothing", '{"config_text": 3, "seed": 0}'):
         path.write_text(text)
         with pytest.raises(ValueError, match="old.json' to be the manifest of a training run"):
