@@ -115,15 +115,16 @@ def say(text: object = "") -> None:
         print(text)
 
 
-def _leave_gloo() -> None:
+def _leave_gloo(code: int = 0) -> None:
     """End a process of a CPU group at once: gloo's threads abort the interpreter's own exit in every third run."""
     import torch.distributed as dist
 
     if dist.is_available() and dist.is_initialized() and dist.get_backend() == "gloo":
-        dist.barrier()
+        if code == 0:
+            dist.barrier()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(code)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -133,7 +134,7 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
         _leave_gloo()
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
         if os.environ.get("CITYSEG_TRACEBACK"):
             raise
         message = str(error)
@@ -142,4 +143,8 @@ def run(main: Callable[[], None]) -> None:
         print(f"error: {message}\n(CITYSEG_TRACEBACK=1 shows where)", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
+        _leave_gloo(130)
         sys.exit(130)
+    except SystemExit as stop:  # a training run that was told to stop: docs/reliability.md has the codes
+        _leave_gloo(stop.code if isinstance(stop.code, int) else 1)
+        raise

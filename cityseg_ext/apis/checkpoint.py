@@ -118,7 +118,9 @@ def check_pretrained(model: nn.Module, name: str = "model") -> None:
                 raise ValueError(file_problem(path, rule, found, "Give the weights of this architecture and size."))
 
 
-def read_checkpoint(path: str, trust: bool = False, name: str = "checkpoint", cure: str = _TRUST) -> object:
+def read_checkpoint(
+    path: str, trust: bool = False, name: str = "checkpoint", cure: str = _TRUST, lazily: bool = False
+) -> object:
     """What a checkpoint file holds, if that is tensors and plain values only.
 
     Args:
@@ -126,6 +128,7 @@ def read_checkpoint(path: str, trust: bool = False, name: str = "checkpoint", cu
         trust: unpickle whatever else it holds, which may run code; a warning names the file.
         name: the argument that gave the path, for error messages.
         cure: what to do about a file that holds other objects, for error messages.
+        lazily: read tensors when they are looked at.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -138,7 +141,7 @@ def read_checkpoint(path: str, trust: bool = False, name: str = "checkpoint", cu
         if trust:
             warn_of_trust(path)
             return torch.load(path, map_location="cpu", weights_only=False)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=lazily)
     except UnpicklingError as error:
         found = f"{_asked_for(error)}; nothing was loaded"
         raise ValueError(file_problem(path, _RULE, found, cure)) from error

@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 
 from cityseg_ext.apis.config_tree import dataloaders
+from cityseg_ext.apis.manifest import config_of, tell_differences
 from cityseg_ext.apis.options import apply_options
 from cityseg_ext.checks import check_choice, did_you_mean, expected
 from cityseg_ext.shipped import configs_folder
@@ -28,7 +29,7 @@ def load_config(
     """Load a config and write options into the fields that they stand for.
 
     Args:
-        path: config file.
+        path: config file; or ``manifest.json`` of a training run, which is then made again, into another work dir.
         work_dir: ``work_dir``; by default the config's own, else ``work_dirs/<config name>``.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
         cfg_options: field -> value, written last.
@@ -51,7 +52,8 @@ def load_config(
         near = did_you_mean(Path(path).name, names)
         cure = f"{near} In '{configs_folder()}' there are {', '.join(names)}.".strip()
         raise FileNotFoundError(expected("config", "an existing file", repr(path), cure))
-    cfg = Config.fromfile(path)
+    is_manifest = path.endswith(".json")
+    cfg = config_of(path) if is_manifest else Config.fromfile(path)
     cfg.launcher = launcher
     if work_dir is not None:
         cfg.work_dir = work_dir
@@ -67,6 +69,8 @@ def load_config(
             loader.persistent_workers = False  # PyTorch refuses them where there are no workers
         if not torch.cuda.is_available():
             loader.pop("pin_memory", None)  # PyTorch would warn that there is no device to copy to
+    if is_manifest:
+        tell_differences(path, cfg)
     return cfg
 
 

@@ -23,12 +23,12 @@ from cityseg_ext.apis.dataset_statistics import STATISTICS
 from cityseg_ext.statistics_file import load_statistics
 
 
-def provenance(cfg: Config, checkpoint: str, command: str = "") -> dict[str, Any]:
+def provenance(cfg: Config, checkpoint: str | None, command: str = "") -> dict[str, Any]:
     """What somebody needs to get the same numbers again; paths are in it only as the user gave them.
 
     Args:
         cfg: the config of the run.
-        checkpoint: the weights.
+        checkpoint: the weights; None for a run that begins without.
         command: the command line.
 
     Returns:
@@ -68,9 +68,9 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def _data(cfg: Config) -> dict[str, Any]:
-    """The tested data set, and the fingerprint of tools/check_dataset.py where it was run."""
+    """The tested (else the training) data set, and the fingerprint of tools/check_dataset.py where it was run."""
     path = Path(cfg.work_dir, "dataset", STATISTICS)
-    dataset = cfg.test_dataloader.dataset
+    dataset = (cfg.get("test_dataloader") or cfg.train_dataloader).dataset
     return dict(
         root=dataset.get("data_root"),
         type=dataset.type,

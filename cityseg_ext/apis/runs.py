@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,19 +15,22 @@ import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import init_dist, is_main_process
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
-from cityseg_ext.apis.checkpoint import check_pretrained, load_weights, read_checkpoint, safe_loading, warn_of_trust
+from cityseg_ext.apis.checkpoint import check_pretrained, load_weights, safe_loading, warn_of_trust
 from cityseg_ext.apis.class_balance import fill_statistics, forget_weights
 from cityseg_ext.apis.curves import plot_curves
 from cityseg_ext.apis.inference_options import refiner_of, set_crf, set_slide, set_tta
+from cityseg_ext.apis.manifest import write_manifest
 from cityseg_ext.apis.provenance import provenance
 from cityseg_ext.apis.report_html import write_report
 from cityseg_ext.apis.report_record import FOLDER, make_record, write_record
+from cityseg_ext.apis.resume import set_resume
 from cityseg_ext.apis.whole_files import check_writable
 from cityseg_ext.checks import expected
 from cityseg_ext.hooks.report import ReportHook
 from cityseg_ext.hooks.segmentor import segmentor_of
+from cityseg_ext.hooks.stop_signals import StopSignalsHook
 from cityseg_ext.hooks.write_predictions import WritePredictionsHook
 
 CURVES = "curves.png"
@@ -52,15 +56,16 @@ class TrainResult:
     minutes: float
 
 
-def train(cfg: Config, resume: str | None = None, trust: bool = False) -> TrainResult:
+def train(cfg: Config, resume: str | None = None, trust: bool = False, command: str = "") -> TrainResult:
     """Train as a config says.
 
     Args:
         cfg: a config from :func:`~cityseg_ext.apis.config.load_config`.
-        resume: ``'auto'`` goes on from the latest checkpoint in the work dir (from the start if there is none); a path
-            goes on from that checkpoint; None starts anew.
+        resume: ``'auto'`` goes on from the newest whole checkpoint in the work dir (from the start if there is none); a
+            path goes on from that checkpoint; None starts anew.
         trust: unpickle whatever the checkpoint to go on or start from holds, which may run code. All other files are
             read as tensors only, and without it that one too.
+        command: the command line, for the manifest.
 
     Returns:
         Where the results are.
@@ -69,16 +74,21 @@ def train(cfg: Config, resume: str | None = None, trust: bool = False) -> TrainR
         FileNotFoundError, ValueError: if a path or an option is wrong; everything that can be known is checked before
             the first step.
         OSError: if the work dir cannot be written.
+        FloatingPointError: if gradients are NaN or infinite again and again.
+        KeyboardInterrupt, SystemExit: if the run was told to stop, after it has saved: see ``StopSignalsHook``.
     """
+    origin = cfg
     cfg = copy.deepcopy(cfg)  # the caller's stays as it is
     check_writable("work_dir", cfg.work_dir)
-    _set_resume(cfg, resume, trust)
+    set_resume(cfg, resume, trust)
     _join_processes(cfg)
     fill_statistics(cfg)
     start = time.monotonic()
     runner = build_runner(cfg)
     runner.trust = trust
     check_pretrained(segmentor_of(runner.model))
+    if is_main_process():
+        write_manifest(origin, runner.seed, command, cfg.load_from if cfg.resume else None)
     try:
         runner.train()
     except URLError as error:
@@ -90,8 +100,12 @@ def train(cfg: Config, resume: str | None = None, trust: bool = False) -> TrainR
                 "Give a local file with --pretrained PATH, or train from scratch with --pretrained none.",
             )
         ) from error
+    finally:
+        for hook in runner.hooks:
+            if isinstance(hook, StopSignalsHook):
+                hook.release()
     best = next((hook.best_ckpt_path for hook in runner.hooks if getattr(hook, "best_ckpt_path", None)), None)
-    last = best or find_latest_checkpoint(cfg.work_dir)
+    last = best or runner.message_hub.runtime_info.get("last_ckpt")
     minutes = (time.monotonic() - start) / 60
     return TrainResult(
         work_dir=Path(cfg.work_dir),
@@ -217,6 +231,8 @@ class _Runner(Runner):
 
 def build_runner(cfg: Config) -> _Runner:
     """A runner with a name of its own: mmengine shares logger and visualizer between runs of one name."""
+    if (cfg.get("randomness") or {}).get("deterministic"):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it PyTorch refuses matrix products
     cfg.setdefault("experiment_name", f"{Path(cfg.filename).stem}_{next(_RUN_NUMBERS)}")
     return _Runner.from_cfg(cfg)
 
@@ -229,16 +245,3 @@ def _join_processes(cfg: Config) -> None:
         dist.init_process_group("gloo")  # mmengine would ask a build of PyTorch without CUDA for its CUDA device
     else:
         init_dist(cfg.launcher, **cfg.env_cfg.get("dist_cfg", {}))
-
-
-def _set_resume(cfg: Config, resume: str | None, trust: bool) -> None:
-    cfg.resume = resume is not None
-    if resume not in (None, "auto"):
-        cfg.load_from = resume
-    path = find_latest_checkpoint(cfg.work_dir) if resume == "auto" else cfg.get("load_from")
-    if path is not None and "://" not in path:
-        name = "resume" if cfg.resume else "load_from"
-        if trust and not Path(path).is_file():
-            raise FileNotFoundError(expected(name, "an existing file", repr(path)))
-        if not trust:
-            read_checkpoint(path, name=name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
 
@@ -29,7 +31,8 @@ class LossPartsHook(Hook):
         """Write the values of this iteration to the message hub."""
         for head, loss in self.losses.items():
             for name, value in loss.parts.items():
-                runner.message_hub.update_scalar(f"train/{head}.{name}", value.item())
+                if math.isfinite(value.item()):  # NaN would spoil the running mean; FiniteGuardHook tells of it
+                    runner.message_hub.update_scalar(f"train/{head}.{name}", value.item())
 
 
 def _head_name(path: str) -> str:

@@ -33,7 +33,7 @@ class ClassBalancedSampler(Sampler):
 
     What is drawn depends on ``seed`` and epoch only, so that a resumed run goes on as an uninterrupted one would.
     All ranks draw the same and take turns; each gets the same number of images. In an iteration-based loop the end of a
-    draw begins the next epoch; a resumed run steps through the data loader to where it was, as mmengine does it.
+    draw begins the next epoch; a resumed run passes over what was drawn, with ``ExactResumeHook`` without loading it.
 
     A log line says at the start how varied the images are; it is a warning where a few make up most of the draws.
 

@@ -8,10 +8,13 @@ default_hooks = dict(
     # Validation is logged at the training iteration, as training is: trackers have one axis for both.
     logger=dict(type='LoggerHook', interval=10, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='mDice', rule='greater'),
+    checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=2, save_best='mDice', rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    # Ours: mistakes told before the first step, both loss terms in the log, samples that were left out, a bar in a
-    # terminal.
+    # A stopped run goes on as if it had not been, NaN stays where it arises: docs/reliability.md.
+    exact_resume=dict(type='ExactResumeHook'),
+    stop_signals=dict(type='StopSignalsHook'),
+    finite_guard=dict(type='FiniteGuardHook'),
+    # Mistakes told before the first step, both loss terms in the log, samples that were left out, a bar in a terminal.
     preflight=dict(type='PreflightHook'),
     loss_parts=dict(type='LossPartsHook'),
     # The losses upsample the heads' logits strip by strip: same value and gradient, a fraction of the memory.

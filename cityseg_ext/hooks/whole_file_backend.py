@@ -1,0 +1,74 @@
+"""Checkpoint files that are whole, or not there."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from mmengine.fileio import LocalBackend, register_backend
+
+from cityseg_ext.checks import file_problem
+
+BACKEND = "cityseg_whole_file"
+"""The name to ask mmengine for it: ``backend_args=dict(backend=BACKEND)``."""
+
+_PARTS = ".*.cityseg-part"
+_ABANDONED = 3600  # seconds after which a part is taken for what a killed run has left
+
+
+class WholeFileBackend(LocalBackend):
+    """mmengine's local files, written so that a reader, or the next run, never meets half of one.
+
+    Data goes into another file of the same folder and on to the disk; then that file takes the name, in one step.
+    The folder must be there: one that has vanished was perhaps a disk that is no longer mounted.
+    """
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write a file whole.
+
+        Raises:
+            OSError: if the disk is full, cannot be written, or the folder is gone. What was there before still is.
+        """
+        path = Path(filepath)
+        part = path.parent / f".{os.getpid()}.cityseg-part"
+        try:
+            try:
+                with open(part, "wb") as file:
+                    file.write(obj)
+                    file.flush()
+                    os.fsync(file.fileno())  # a power cut must not leave the name without the data
+                os.replace(part, path)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
+            _sync_folder(path.parent)
+        except OSError as error:
+            cure = "Earlier checkpoints are as they were: make room or mount the disk, and go on with --resume."
+            message = file_problem(path, "a file that can be written", os.strerror(error.errno or 0), cure)
+            raise OSError(message) from error
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = "utf-8") -> None:
+        """Write a text file whole; see :meth:`put`."""
+        self.put(obj.encode(encoding), filepath)
+
+
+def remove_abandoned_parts(folder: str | Path) -> None:
+    """Remove what a run that was killed while it wrote has left, if it is an hour old."""
+    for part in Path(folder).glob(_PARTS):
+        if time.time() - part.stat().st_mtime > _ABANDONED:
+            part.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the new name on to the disk too."""
+    if os.name == "nt":  # Windows cannot open folders
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+register_backend(BACKEND, WholeFileBackend, force=True)
