@@ -1,6 +1,7 @@
 # `make demo` and `make test` need nothing but Python 3.11 or newer and make: they create .venv and install into it.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+JOBS ?= 2
 READY := .venv/.ready
 
 .PHONY: demo test lint setup clean
@@ -8,8 +9,8 @@ READY := .venv/.ready
 demo: $(READY)  ## train and evaluate DeepLabV3 on built-in synthetic street scenes
 	$(BIN)/python tools/quickstart.py
 
-test: lint  ## run all tests
-	$(BIN)/python -m pytest
+test: lint  ## run all tests, in JOBS processes
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .
