@@ -176,7 +176,7 @@ def _time_loading(runner: Runner) -> tuple[dict[str, list[float]], list[float]]:
                 if timed:
                     times.setdefault(name if seen[name] == 1 else f"{name} {seen[name]}", []).append(seconds)
             samples.append(sample)
-    batch = [samples[index % len(samples)] for index in range(loader.batch_size)]
+    batch = [samples[index % len(samples)] for index in range(runner.cfg.train_dataloader.batch_size)]
     collate = []
     for _ in range(5):
         start = time.perf_counter()
