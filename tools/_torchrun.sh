@@ -15,3 +15,9 @@ launch() {
     exec "${PYTHON:-python}" -m torch.distributed.run "${rendezvous[@]}" --nproc-per-node "$processes" \
         "$script" "$@" --launcher pytorch
 }
+
+# The comment that a script begins with.
+usage() {
+    sed -n '2,/^set /s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+}

@@ -6,10 +6,7 @@
 #
 # On several machines: NNODES, NODE_RANK and MASTER_ADDR as for dist_train.sh.
 set -eu
-if [[ $# -lt 3 || ! $3 =~ ^[1-9][0-9]*$ ]]; then
-    echo "Usage: $0 CONFIG CHECKPOINT PROCESSES [options of tools/test.py]" >&2
-    exit 2
-fi
 here=$(dirname "$0")
 source "$here/_torchrun.sh"
+if [[ $# -lt 3 || ! $3 =~ ^[1-9][0-9]*$ ]]; then usage; fi
 launch "$3" "$here/test.py" "$1" "$2" "${@:4}"

@@ -9,10 +9,7 @@
 #   NNODES=2 NODE_RANK=0 MASTER_ADDR=first.machine tools/dist_train.sh CONFIG 4    # on the first
 #   NNODES=2 NODE_RANK=1 MASTER_ADDR=first.machine tools/dist_train.sh CONFIG 4    # on the second
 set -eu
-if [[ $# -lt 2 || ! $2 =~ ^[1-9][0-9]*$ ]]; then
-    echo "Usage: $0 CONFIG PROCESSES [options of tools/train.py]" >&2
-    exit 2
-fi
 here=$(dirname "$0")
 source "$here/_torchrun.sh"
+if [[ $# -lt 2 || ! $2 =~ ^[1-9][0-9]*$ ]]; then usage; fi
 launch "$2" "$here/train.py" "$1" "${@:3}"

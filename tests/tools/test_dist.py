@@ -39,7 +39,7 @@ def end(process):
 @pytest.mark.parametrize("arguments", [[], ["config.py"], ["config.py", "--data-root", "data", "2"], ["a", "0", "0"]])
 def test_usage_is_told(script, arguments):
     code, output = end(start(script, *arguments))
-    assert code == 2 and output.startswith("Usage: ") and "CONFIG" in output and "PROCESSES" in output
+    assert code == 2 and f"tools/{script} CONFIG " in output and " PROCESSES [options of tools/" in output
 
 
 def cause(output):
