@@ -32,22 +32,21 @@ def run(script, *options, cwd=ROOT, **environment):
 
 def test_two_processes_train_and_score_as_one(tiny_city, tmp_path):
     def two(script, *options):
-        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        command = [*launch, str(ROOT / "tools" / script), *map(str, options)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        command = [str(ROOT / "tools" / script), *map(str, options)]
+        environment = os.environ | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=300)
 
     data = ["--data-root", tiny_city, "--work-dir", tmp_path / "work"]
     balanced = ["--weighted-sampler", "--class-weight", "enet"]  # the first process counts the classes for both
-    options = [*balanced, "--batch-size", "2", "--num-epochs", "1", "--launcher", "pytorch"]
-    process = two("train.py", CONFIG, *data, *options, *SMALL)
+    options = [*balanced, "--batch-size", "2", "--num-epochs", "1"]
+    process = two("dist_train.sh", CONFIG, 2, *data, *options, *SMALL)
     assert process.returncode == 0, process.stderr[-2000:]
     assert process.stderr.count("counted now") + process.stdout.count("counted now") == 1
     assert process.stdout.count("Trained for") == 1
     (checkpoint,) = (tmp_path / "work").glob("best_mDice*.pth")
     alone = run("test.py", CONFIG, checkpoint, *data, "--report", *SMALL)
     record = read_record(tmp_path / "work" / "report" / "record.json")
-    together = two("test.py", CONFIG, checkpoint, *data, "--launcher", "pytorch", "--report", *SMALL)
+    together = two("dist_test.sh", CONFIG, checkpoint, 2, *data, "--report", *SMALL)
     assert together.returncode == 0, together.stderr[-2000:]
     last = alone.stdout.strip().splitlines()[-1]
     assert last.startswith("mDice") and together.stdout.strip().splitlines().count(last) == 1

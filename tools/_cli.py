@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import _ranks
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout runs without being installed
 # mmcv warns about compiled operators; nothing here needs any.
 warnings.filterwarnings("ignore", message="Fail to import ``MultiScaleDeformableAttention``")
@@ -115,36 +117,30 @@ def say(text: object = "") -> None:
         print(text)
 
 
-def _leave_gloo(code: int = 0) -> None:
-    """End a process of a CPU group at once: gloo's threads abort the interpreter's own exit in every third run."""
-    import torch.distributed as dist
-
-    if dist.is_available() and dist.is_initialized() and dist.get_backend() == "gloo":
-        if code == 0:
-            dist.barrier()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
 def run(main: Callable[[], None]) -> None:
     """Run a script's `main`; a user's mistake ends in one line and exit code 2, not in a traceback."""
     with contextlib.redirect_stdout(io.StringIO()):  # it prints two lines about an optional source of data sets
         import mmseg.datasets  # noqa: F401
     try:
         main()
-        _leave_gloo()
+        _ranks.leave()
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
         if os.environ.get("CITYSEG_TRACEBACK"):
             raise
         message = str(error)
         if "Original Traceback" in message:  # an error of a data loading process carries its traceback as text
             message = message.rstrip().splitlines()[-1].partition(": ")[2]
-        print(f"error: {message}\n(CITYSEG_TRACEBACK=1 shows where)", file=sys.stderr)
+        where = f" on rank {os.environ['RANK']}" if "RANK" in os.environ else ""
+        print(f"error{where}: {message}\n(CITYSEG_TRACEBACK=1 shows where)", file=sys.stderr)
+        _ranks.fail(message, 2)
         sys.exit(2)
+    except RuntimeError as error:
+        if "RANK" in os.environ:
+            _ranks.fail_unexpectedly(error)
+        raise
     except KeyboardInterrupt:
-        _leave_gloo(130)
+        _ranks.leave(130)
         sys.exit(130)
     except SystemExit as stop:  # a training run that was told to stop: docs/reliability.md has the codes
-        _leave_gloo(stop.code if isinstance(stop.code, int) else 1)
+        _ranks.leave(stop.code if isinstance(stop.code, int) else 1)
         raise

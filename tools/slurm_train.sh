@@ -15,7 +15,8 @@ trap : TERM USR1 # this shell waits for them
 
 launcher=none
 if [ "${SLURM_NTASKS:-1}" -gt 1 ]; then launcher=slurm; fi
-srun --kill-on-bad-exit=0 python -u tools/train.py "$@" --launcher "$launcher" --resume &
+# One that saves and leaves must not have the others killed before they do; one that fails ends them a minute later.
+srun --kill-on-bad-exit=0 --wait=60 python -u tools/train.py "$@" --launcher "$launcher" --resume &
 step=$!
 wait "$step"
 code=$?

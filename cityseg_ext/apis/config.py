@@ -12,6 +12,7 @@ from mmengine.config import Config
 from cityseg_ext.apis.config_tree import dataloaders
 from cityseg_ext.apis.manifest import config_of, tell_differences
 from cityseg_ext.apis.options import apply_options
+from cityseg_ext.apis.ranks import set_distributed
 from cityseg_ext.checks import check_choice, did_you_mean, expected
 from cityseg_ext.shipped import configs_folder
 
@@ -61,7 +62,7 @@ def load_config(
         cfg.work_dir = str(Path("work_dirs", Path(path).stem))
     apply_options(cfg, options)
     if launcher != "none":
-        _set_distributed(cfg)
+        set_distributed(cfg)
     if cfg_options:
         cfg.merge_from_dict(cfg_options)
     for loader in dataloaders(cfg):
@@ -95,12 +96,3 @@ def select_device(name: str) -> str:
         raise ValueError(expected("device", f"one that this machine has ({', '.join(there)})", repr(name)))
     device_utils.DEVICE = name  # mmengine decides once, at import, and has no other switch
     return name
-
-
-def _set_distributed(cfg: Config) -> None:
-    if device_utils.get_device() == "cuda":
-        cfg.sync_bn = "torch"  # mmengine then turns BatchNorm into SyncBatchNorm
-        return
-    cfg.env_cfg.dist_cfg.backend = "gloo"
-    # On the CPU there is no device to name and no SyncBatchNorm: statistics are taken from the first process instead.
-    cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=True)

@@ -1,7 +1,6 @@
 """The options of the command line, in one table: what each is called, and which fields of the config it writes.
 
-``tools/train.py --help``, the table in ``docs/training.md`` and :func:`~cityseg_ext.apis.config.load_config` all come
-from it.
+``tools/train.py --help``, ``docs/training.md`` and :func:`~cityseg_ext.apis.config.load_config` all take it from here.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from mmengine.config import Config
 
 from cityseg_ext.apis import data_options as data
 from cityseg_ext.apis import training_options as training
+from cityseg_ext.apis.ranks import set_fsdp
 from cityseg_ext.apis.tracking import WANDB_MODES, set_tensorboard, set_wandb
 from cityseg_ext.checks import did_you_mean, expected
 from cityseg_ext.labels import LABEL_SUFFIXES
@@ -46,7 +46,7 @@ class Option:
 
 
 _NUMBER, _FLOAT = dict(type=int, metavar="N"), dict(type=float, metavar="X")
-
+_FLAG = dict(action="store_true", default=None)
 OPTIONS: tuple[Option, ...] = (
     Option(
         "data_root",
@@ -202,13 +202,14 @@ OPTIONS: tuple[Option, ...] = (
         training.set_amp,
         dict(nargs="?", const="auto", choices=list(training.PRECISIONS)),
     ),
+    Option("fsdp", "`strategy`", "share out weights and optimiser state among processes", set_fsdp, _FLAG),
     Option("seed", "`randomness.seed`", "of weights, order, augmentation and dropout", training.set_seed, _NUMBER),
     Option(
         "deterministic",
         "`randomness.deterministic`, `env_cfg.cudnn_benchmark`",
         "only algorithms that repeat bit for bit; slower",
         training.set_deterministic,
-        dict(action="store_true", default=None),
+        _FLAG,
     ),
     Option(
         "wandb",
@@ -222,7 +223,7 @@ OPTIONS: tuple[Option, ...] = (
         "`visualizer.vis_backends`, `custom_hooks`",
         "log to TensorBoard too, with validation panels",
         lambda cfg, _: set_tensorboard(cfg),
-        dict(action="store_true", default=None),
+        _FLAG,
     ),
 )
 """All options, in the order in which they are written into a config."""
@@ -253,8 +254,6 @@ def markdown_table() -> str:
     """The table of options for the documents."""
     rows = ["| option | what it does | fields of the config |", "|---|---|---|"]
     for option in OPTIONS:
-        flag = f"`{option.flag}`"
-        if option.argument.get("action") == "boolean":
-            flag = f"`{option.flag}`, `--no-{option.flag[2:]}`"
-        rows.append(f"| {flag} | {option.help} | {option.fields} |")
+        off = f", `--no-{option.flag[2:]}`" if option.argument.get("action") == "boolean" else ""
+        rows.append(f"| `{option.flag}`{off} | {option.help} | {option.fields} |")
     return "\n".join(rows)

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 
-import torch.distributed as dist
 from mmengine.config import Config
-from mmengine.device import get_device
-from mmengine.dist import init_dist, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from cityseg_ext.apis.checkpoint import check_pretrained, load_weights, safe_loading, warn_of_trust
@@ -23,6 +21,7 @@ from cityseg_ext.apis.curves import plot_curves
 from cityseg_ext.apis.inference_options import refiner_of, set_crf, set_slide, set_tta
 from cityseg_ext.apis.manifest import write_manifest
 from cityseg_ext.apis.provenance import provenance
+from cityseg_ext.apis.ranks import join_processes
 from cityseg_ext.apis.report_html import write_report
 from cityseg_ext.apis.report_record import FOLDER, make_record, write_record
 from cityseg_ext.apis.resume import set_resume
@@ -32,6 +31,7 @@ from cityseg_ext.hooks.report import ReportHook
 from cityseg_ext.hooks.segmentor import segmentor_of
 from cityseg_ext.hooks.stop_signals import StopSignalsHook
 from cityseg_ext.hooks.write_predictions import WritePredictionsHook
+from cityseg_ext.optim.sharded import ShardedRunner
 
 CURVES = "curves.png"
 _RUN_NUMBERS = itertools.count(1)
@@ -81,7 +81,7 @@ def train(cfg: Config, resume: str | None = None, trust: bool = False, command: 
     cfg = copy.deepcopy(cfg)  # the caller's stays as it is
     check_writable("work_dir", cfg.work_dir)
     set_resume(cfg, resume, trust)
-    _join_processes(cfg)
+    join_processes(cfg)
     fill_statistics(cfg)
     start = time.monotonic()
     runner = build_runner(cfg)
@@ -184,8 +184,9 @@ def test(
         set_crf(cfg)
     # mmengine would load without checking that the weights fit, and over them the latest one after a resumed run.
     cfg.load_from, cfg.resume = None, False
+    cfg.strategy = None  # a checkpoint is whole, and so is the model that is tested
     forget_weights(cfg)
-    _join_processes(cfg)
+    join_processes(cfg)
     runner = build_runner(cfg)
     for hook in (pictures, counts):
         if hook is not None:
@@ -213,7 +214,7 @@ def _draw_curves(runner: Runner) -> Path | None:
     return picture if picture.is_file() else None
 
 
-class _Runner(Runner):
+class _LoadsSafely:
     """Loads safely whatever it loads; the checkpoint that it goes on or starts from is trusted if its caller does."""
 
     trust = False
@@ -223,25 +224,32 @@ class _Runner(Runner):
             return super().train()
 
     def load_checkpoint(self, filename, *args, **kwargs):
-        if self.trust:
-            warn_of_trust(filename)
-        with safe_loading(repr(filename), self.trust):
+        with self._loading(filename):
             return super().load_checkpoint(filename, *args, **kwargs)
 
+    def _loading(self, filename):
+        if self.trust:
+            warn_of_trust(filename)
+        return safe_loading(repr(filename), self.trust)
 
-def build_runner(cfg: Config) -> _Runner:
+
+class _Runner(_LoadsSafely, Runner):
+    pass
+
+
+class _ShardedRunner(_LoadsSafely, ShardedRunner):
+    def resume(self, filename, *args, **kwargs):  # not by way of load_checkpoint, as Runner does
+        with self._loading(filename):
+            return super().resume(filename, *args, **kwargs)
+
+
+def build_runner(cfg: Config) -> _Runner | _ShardedRunner:
     """A runner with a name of its own: mmengine shares logger and visualizer between runs of one name."""
     if (cfg.get("randomness") or {}).get("deterministic"):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it PyTorch refuses matrix products
     cfg.setdefault("experiment_name", f"{Path(cfg.filename).stem}_{next(_RUN_NUMBERS)}")
-    return _Runner.from_cfg(cfg)
-
-
-def _join_processes(cfg: Config) -> None:
-    """Let the processes of a run find each other, before the first of them counts classes for all."""
-    if cfg.get("launcher", "none") == "none" or dist.is_initialized():
-        return
-    if cfg.launcher == "pytorch" and get_device() == "cpu":
-        dist.init_process_group("gloo")  # mmengine would ask a build of PyTorch without CUDA for its CUDA device
-    else:
-        init_dist(cfg.launcher, **cfg.env_cfg.get("dist_cfg", {}))
+    if cfg.get("strategy") is None:
+        return _Runner.from_cfg(cfg)
+    runner = _ShardedRunner.from_cfg(cfg)
+    runner.model = runner.strategy.build_model(runner.model)  # as Runner does, which others look at before the run
+    return runner

@@ -6,6 +6,7 @@ up, which is how a validation loss over a whole data set is the loss that traini
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -168,16 +169,44 @@ def focal_dice_from_sums(
     dice_pool: str = "batch",
     absent: str = "skip",
     smooth: float = 1.0,
+    add_ranks: Callable[[Tensor], Tensor] | None = None,
 ) -> FocalDice:
-    """The loss that follows from the sums; arguments as in :func:`focal_dice`."""
+    """The loss that follows from the sums; arguments as in :func:`focal_dice`, and one more.
+
+    Args:
+        sums: of this process' pixels.
+        add_ranks: adds a vector to those of other processes, so that the loss is that of all their pixels. It is called
+            once, whatever is in the batch.
+
+    Returns:
+        The loss and its parts.
+    """
     check_choice("dice_pool", dice_pool, DICE_POOLS)
     check_choice("absent", absent, ABSENT_POLICIES)
-    norm = sums.norm.sum()
-    focal = sums.focal.sum() / torch.where(norm > 0, norm, 1)
-
-    overlap, predicted, actual = sums.overlap, sums.predicted, sums.actual
+    focal, norm, *rows = sums.focal.sum(), sums.norm.sum(), sums.overlap, sums.predicted, sums.actual
     if dice_pool == "batch":
-        overlap, predicted, actual = (part.sum(0, keepdim=True) for part in (overlap, predicted, actual))
+        focal, norm, *rows = _added([focal, norm, *(part.sum(0, keepdim=True) for part in rows)], add_ranks)
+        dice, images = _dice(*rows, class_weight=class_weight, absent=absent, smooth=smooth)
+    else:
+        dice, images = _dice(*rows, class_weight=class_weight, absent=absent, smooth=smooth)
+        focal, norm, dice, images = _added([focal, norm, dice, images], add_ranks)
+    focal = focal / torch.where(norm > 0, norm, 1)
+    dice = dice / images.clamp_min(1)
+    return FocalDice(focal_weight * focal + dice_weight * dice, focal, dice)
+
+
+def _added(parts: list[Tensor], add_ranks: Callable[[Tensor], Tensor] | None) -> list[Tensor]:
+    """All parts in one call: what counts is how often processes wait for each other."""
+    if add_ranks is None:
+        return parts
+    totals = add_ranks(torch.cat([part.flatten() for part in parts])).split([part.numel() for part in parts])
+    return [total.view(part.shape) for total, part in zip(totals, parts, strict=True)]
+
+
+def _dice(
+    overlap: Tensor, predicted: Tensor, actual: Tensor, *, class_weight: Tensor | None, absent: str, smooth: float
+) -> tuple[Tensor, Tensor]:
+    """The sum of the Dice terms of rows (R, C), and the number of rows with a labelled pixel; both scalars."""
     loss = 1 - (2 * overlap + smooth) / (predicted + actual + smooth).clamp_min(1e-12)
     has_pixels = actual.sum(1, keepdim=True) > 0
     counted = (actual > 0) if absent == "skip" else has_pixels.expand_as(actual)
@@ -186,8 +215,7 @@ def focal_dice_from_sums(
         class_share = class_share * class_weight.to(loss)
     total_share = class_share.sum(1)
     per_row = (loss * class_share).sum(1) / torch.where(total_share > 0, total_share, 1)
-    dice = per_row.sum() / has_pixels.sum().clamp_min(1)
-    return FocalDice(focal_weight * focal + dice_weight * dice, focal, dice)
+    return per_row.sum(), has_pixels.to(loss.dtype).sum()
 
 
 def _check_inputs(

@@ -22,6 +22,7 @@ class WeightedCrossEntropyLoss(FocalDiceLoss):
     Args:
         class_weight: as in :class:`FocalDiceLoss`.
         ignore_index: the value of void pixels.
+        sync_ranks: as in :class:`FocalDiceLoss`: the mean is over the labelled pixels of all processes.
         loss_weight: factor of the whole (0.4 for auxiliary heads).
         loss_name: the name in the log; must start with ``loss_``.
 
@@ -40,6 +41,7 @@ class WeightedCrossEntropyLoss(FocalDiceLoss):
         self,
         class_weight: Sequence[float] | str | None = None,
         ignore_index: int = IGNORE_INDEX,
+        sync_ranks: bool = True,
         loss_weight: float = 1.0,
         loss_name: str = "loss_ce",
     ) -> None:
@@ -49,6 +51,7 @@ class WeightedCrossEntropyLoss(FocalDiceLoss):
             gamma=0.0,
             class_weight=class_weight,
             ignore_index=ignore_index,
+            sync_ranks=sync_ranks,
             loss_weight=loss_weight,
             loss_name=loss_name,
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+from mmengine.dist import get_world_size
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from cityseg_ext.functional.focal_dice import (
 )
 from cityseg_ext.labels import IGNORE_INDEX
 from cityseg_ext.losses.class_weight import read_class_weight
+from cityseg_ext.losses.rank_sum import RankSum
 
 
 @MODELS.register_module()
@@ -42,6 +44,9 @@ class FocalDiceLoss(nn.Module):
         dice_pool: ``'batch'`` or ``'image'``.
         absent: ``'skip'`` or ``'count'``.
         smooth: smoothing constant of the Dice term in pixels, at least 0.
+        sync_ranks: where several processes train, take the loss of all their pixels together, as one process would with
+            all their images: value and gradient do not depend on how images are shared out. One exchange of 2 + 3C
+            numbers a step. False: each process takes the loss of its own images, and gradients are averaged.
         loss_weight: factor of the whole, as mmseg's losses have it (0.4 for auxiliary heads).
         loss_name: the name in the log; must start with ``loss_``, or mmengine would not train on it.
 
@@ -67,6 +72,7 @@ class FocalDiceLoss(nn.Module):
         dice_pool: str = "batch",
         absent: str = "skip",
         smooth: float = 1.0,
+        sync_ranks: bool = True,
         loss_weight: float = 1.0,
         loss_name: str = "loss_focaldice",
     ) -> None:
@@ -98,6 +104,7 @@ class FocalDiceLoss(nn.Module):
         self.dice_pool = dice_pool
         self.absent = absent
         self.smooth = smooth
+        self.sync_ranks = sync_ranks
         self.loss_weight = loss_weight
         self.loss_name = loss_name
         # A buffer moves with the model; it is not saved, so that checkpoints keep mmseg's keys.
@@ -113,7 +120,7 @@ class FocalDiceLoss(nn.Module):
         ignore_index: int | None = None,
         align_corners: bool | None = None,
     ) -> Tensor:
-        """The loss of one batch.
+        """The loss of one batch; in training, of all processes' batches, if ``sync_ranks`` says so.
 
         Args:
             cls_score: (N, C, H, W) logits.
@@ -132,7 +139,9 @@ class FocalDiceLoss(nn.Module):
         """
         if ignore_index is not None and ignore_index != self.ignore_index:
             raise ValueError(expected("ignore_index", f"{self.ignore_index}, as FocalDiceLoss was given", ignore_index))
-        loss = self.from_sums(self.sums(cls_score, label, weight, align_corners))
+        together = self.sync_ranks and self.training and get_world_size() > 1
+        sums = self.sums(cls_score, label, weight, align_corners)
+        loss = self.from_sums(sums, add_ranks=RankSum.apply if together else None)
         self.parts = {"focal": loss.focal.detach(), "dice": loss.dice.detach()}
         return loss.total
 
@@ -153,8 +162,8 @@ class FocalDiceLoss(nn.Module):
             align_corners=align_corners,
         )
 
-    def from_sums(self, sums: FocalDiceSums) -> FocalDice:
-        """The loss that follows from such sums."""
+    def from_sums(self, sums: FocalDiceSums, add_ranks: Callable[[Tensor], Tensor] | None = None) -> FocalDice:
+        """The loss that follows from such sums; ``add_ranks`` adds those of other processes."""
         loss = focal_dice_from_sums(
             sums,
             focal_weight=self.focal_weight,
@@ -163,11 +172,13 @@ class FocalDiceLoss(nn.Module):
             dice_pool=self.dice_pool,
             absent=self.absent,
             smooth=self.smooth,
+            add_ranks=add_ranks,
         )
         return loss._replace(total=self.loss_weight * loss.total)
 
     def extra_repr(self) -> str:
         return (
             f"focal_weight={self.focal_weight}, dice_weight={self.dice_weight}, gamma={self.gamma}, "
-            f"dice_pool={self.dice_pool!r}, absent={self.absent!r}, loss_weight={self.loss_weight}"
+            f"dice_pool={self.dice_pool!r}, absent={self.absent!r}, sync_ranks={self.sync_ranks}, "
+            f"loss_weight={self.loss_weight}"
         )

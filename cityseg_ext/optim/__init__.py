@@ -1,5 +1,6 @@
-"""Registered optimiser wrappers."""
+"""Registered optimiser wrappers, and a strategy that shares their state out."""
 
 from .bfloat16 import BFloat16OptimWrapper
+from .sharded import ShardedStrategy
 
-__all__ = ["BFloat16OptimWrapper"]
+__all__ = ["BFloat16OptimWrapper", "ShardedStrategy"]

@@ -1,7 +1,7 @@
 # What every experiment shares.
 custom_imports = dict(imports=['cityseg_ext.plugin'], allow_failed_imports=False)
 default_scope = 'mmseg'
-env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(opencv_num_threads=0), dist_cfg=dict(backend='nccl'))
+env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(opencv_num_threads=0), dist_cfg=dict(backend='nccl', timeout=1800))
 randomness = dict(seed=0)
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
