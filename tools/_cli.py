@@ -6,7 +6,7 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import _ranks
@@ -21,8 +21,6 @@ def add_config_options(parser: argparse.ArgumentParser, *, training: bool = Fals
 
     `training` adds those that only `tools/train.py` has.
     """
-    from mmengine.config import DictAction
-
     from cityseg_ext.apis.options import OPTIONS
 
     parser.add_argument("--work-dir", help="where logs and checkpoints go (default: work_dirs/<config name>)")
@@ -33,13 +31,7 @@ def add_config_options(parser: argparse.ArgumentParser, *, training: bool = Fals
                 argument["action"] = argparse.BooleanOptionalAction
             parser.add_argument(option.flag, help=f"{option.help} (default: the config's)", **argument)
     add_device_option(parser)
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        metavar="KEY=VALUE",
-        help="any config field, such as optim_wrapper.optimizer.lr=1e-4 or model.backbone.depth=18; written last",
-    )
+    add_cfg_options(parser)
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="job launcher")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
@@ -67,6 +59,19 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """`--cfg-options`, for every script that builds what a config describes."""
+    from mmengine.config import DictAction
+
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="any config field, such as optim_wrapper.optimizer.lr=1e-4 or refiner.steps=10; written last",
+    )
+
+
 @contextlib.contextmanager
 def progress_bar(text: str):
     """A bar in the terminal, as a function of (done, in all or None if nobody knows); nothing elsewhere."""
@@ -90,15 +95,6 @@ def progress_bar(text: str):
     finally:
         if bar.live.is_started:
             bar.stop()
-
-
-def refuse(args: argparse.Namespace, names: Sequence[str], use: str) -> None:
-    """Raise ``ValueError`` for options that were given and would do nothing; ``use`` says what they are for."""
-    from cityseg_ext.checks import expected
-
-    for name in names:
-        if hasattr(args, name):
-            raise ValueError(expected(f"--{name.replace('_', '-')}", f"used with {use}", repr(args.input)))
 
 
 def add_trust_option(parser: argparse.ArgumentParser) -> None:

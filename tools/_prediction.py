@@ -1,8 +1,12 @@
-"""What scripts that predict share: their options, and the model that these describe."""
+"""What scripts that take a trained model share: their options, and config and model that these describe."""
 
 import argparse
 
 import _cli
+
+CONFIG_HELP = (
+    "the config that the checkpoint was trained with (default: a published checkpoint's own, or the one *.py beside it)"
+)
 
 
 def add_prediction_options(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +21,7 @@ def add_prediction_options(parser: argparse.ArgumentParser) -> None:
     add_augmentation_options(parser)
     parser.add_argument("--amp", action="store_true", help="half precision: fp16 on CUDA, bf16 elsewhere")
     _cli.add_device_option(parser)
+    _cli.add_cfg_options(parser)
     _cli.add_trust_option(parser)
 
 
@@ -44,15 +49,33 @@ def add_augmentation_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_predictor(args: argparse.Namespace):
-    """The model that the options of a script describe, ready for photographs."""
-    from cityseg_ext.apis.config import select_device
-    from cityseg_ext.apis.inference_options import refiner_of
-    from cityseg_ext.apis.predictor import Predictor
+def config_of(args: argparse.Namespace, **options: object):
+    """The config named, or else the one that belongs to the checkpoint, with options written into it."""
+    from cityseg_ext.apis.find_config import find_config
     from cityseg_ext.apis.publish import config_for
 
+    config = args.config
+    if config is None:
+        config = find_config(args.checkpoint, args.trust_checkpoint)
+        if config is not None:
+            _cli.say(f"Config: {config}, found beside the checkpoint")
+    return config_for(args.checkpoint, config, **options)
+
+
+def predictor_of(args: argparse.Namespace, **options: object) -> tuple:
+    """Config and further arguments of a `Predictor`, from the options of a script."""
+    from cityseg_ext.apis.config import select_device
+    from cityseg_ext.apis.inference_options import refiner_of
+
     select_device(args.device)
-    cfg = config_for(args.checkpoint, args.config, image_size=args.image_size)
-    options = {name: getattr(args, name) for name in ("tta", "tta_scales", "slide", "amp")}
-    options |= dict(refiner=refiner_of(cfg, args.crf), trust=args.trust_checkpoint)
-    return Predictor(cfg, args.checkpoint, **options)
+    cfg = config_of(args, image_size=args.image_size, cfg_options=args.cfg_options, **options)
+    arguments = {name: getattr(args, name) for name in ("tta", "tta_scales", "slide", "amp")}
+    return cfg, arguments | dict(refiner=refiner_of(cfg, args.crf), trust=args.trust_checkpoint)
+
+
+def load_predictor(args: argparse.Namespace):
+    """The model that the options of a script describe, ready for photographs."""
+    from cityseg_ext.apis.predictor import Predictor
+
+    cfg, arguments = predictor_of(args)
+    return Predictor(cfg, args.checkpoint, **arguments)

@@ -10,18 +10,24 @@ Exit code: 0 all is well, 1 the check found errors, 2 wrong usage, 130 interrupt
 """
 
 import argparse
+import contextlib
 import sys
+from collections.abc import Callable
 
 import _cli
+import _prediction
+
+Progress = Callable[[str, int, int], None]
 
 
 def parse_args() -> argparse.Namespace:
     from cityseg_ext.labels import SPLIT_CITIES
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", nargs="?", help="the config that the checkpoint was trained with")
+    parser.add_argument("config", nargs="?", help=_prediction.CONFIG_HELP)
     parser.add_argument("checkpoint", nargs="?", help="checkpoint file; only tensors are read from it")
     add = parser.add_argument
+    add("--data-root", metavar="DIR", help="folder that holds leftImg8bit (default: the config's)")
     add("--split", choices=list(SPLIT_CITIES), default="test", help="default: %(default)s")
     add("--out", metavar="DIR", help="folder of the label maps; the zip is DIR.zip")
     add(
@@ -36,23 +42,21 @@ def parse_args() -> argparse.Namespace:
         metavar=("H", "W"),
         help="height and width of label maps (default: 1024 2048; on val those of each photograph)",
     )
-    add("--tta", action="store_true", help="average the predictions of flipped copies too")
-    add("--tta-scales", nargs="+", type=float, metavar="X", help="as --tta, with copies of these sizes too")
-    add("--slide", nargs=2, type=int, metavar=("H", "W"), help="predict in windows of this size that overlap")
     add("--batch-size", type=int, default=1, metavar="N", help="photographs at once (default: %(default)s)")
     add("--overwrite", action="store_true", help="predict everything again; replace label maps of another model")
-    _cli.add_config_options(parser)
-    _cli.add_trust_option(parser)
+    _prediction.add_prediction_options(parser)
     args = parser.parse_args()
-    if args.check is None and not (args.config and args.checkpoint and args.out):
-        parser.error("give CONFIG, CHECKPOINT and --out; or --check")
-    if args.check is not None and (args.config or args.out):
+    if args.checkpoint is None:  # the first of two that may both be missing takes the only one
+        args.config, args.checkpoint = None, args.config
+    if args.check is None and not (args.checkpoint and args.out):
+        parser.error("give [CONFIG] CHECKPOINT and --out; or --check")
+    if args.check is not None and (args.checkpoint or args.out):
         parser.error("--check goes without CONFIG, CHECKPOINT and --out")
     args.size = tuple(args.size) if args.size else None
     return args
 
 
-def check(args: argparse.Namespace, progress) -> bool:
+def check(args: argparse.Namespace, progress: Progress) -> bool:
     """Check somebody's submission; True if it is well."""
     from cityseg_ext.apis.submission_check import check_submission
     from cityseg_ext.apis.submission_photos import find_photos
@@ -65,15 +69,14 @@ def check(args: argparse.Namespace, progress) -> bool:
     return not found.errors
 
 
-def make(args: argparse.Namespace, progress) -> bool:
+def make(args: argparse.Namespace, progress: Progress) -> bool:
     """Make a submission; True if it is well."""
-    cfg = _cli.load(args)
     from cityseg_ext.apis.evaluation_report import as_table
     from cityseg_ext.apis.submission import make_submission
 
-    options = {name: getattr(args, name) for name in ("size", "tta", "tta_scales", "slide", "batch_size", "overwrite")}
-    options |= dict(trust=args.trust_checkpoint, progress=progress)
-    made = make_submission(cfg, args.checkpoint, args.out, args.split, **options)
+    cfg, options = _prediction.predictor_of(args, data_root=args.data_root)
+    options |= {name: getattr(args, name) for name in ("size", "batch_size", "overwrite")}
+    made = make_submission(cfg, args.checkpoint, args.out, args.split, progress=progress, **options)
     _cli.say(made.check)
     if made.evaluation is not None:
         _cli.say(as_table(made.evaluation))
@@ -90,30 +93,16 @@ def make(args: argparse.Namespace, progress) -> bool:
 
 def main() -> None:
     args = parse_args()
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    with contextlib.ExitStack() as stack:
+        bars: dict[str, Callable[[int, int], None]] = {}
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    tasks: dict[str, int] = {}
+        def progress(what: str, done: int, total: int) -> None:
+            """A bar for each thing that is done; they are done one after the other."""
+            if what not in bars:
+                bars[what] = stack.enter_context(_cli.progress_bar(what))
+            bars[what](done, total)
 
-    def progress(what: str, done: int, total: int) -> None:
-        if what not in tasks:
-            tasks[what] = bar.add_task(what, total=total)
-        bar.update(tasks[what], completed=done, visible=done < total)
-        if bar.console.is_terminal:
-            bar.start()  # not before: scoring forks workers first, and a bar has a thread
-        if done == total:
-            stop()
-
-    def stop() -> None:
-        if bar.live.is_started:
-            bar.stop()
-
-    try:
         well = (make if args.check is None else check)(args, progress)
-    finally:
-        stop()
     if not well:
         sys.exit(1)
 

@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("checkpoint", help="checkpoint file; only tensors are read from it")
-    add("--config", help="the config it was trained with (default: a published one's own, or the one beside it)")
+    add("--config", help=_prediction.CONFIG_HELP)
     add("--host", default="127.0.0.1", help="address to serve on; others than this let other machines in")
     add("--port", type=int, default=7860, help="0 takes any that is free (default: %(default)s)")
     add("--max-upload", type=int, default=32, metavar="MIB", help="largest file taken (default: %(default)s MiB)")
@@ -32,8 +32,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from cityseg_ext.apis.demo import address, listen, make_app, serve
-    from cityseg_ext.apis.find_config import find_config
-    from cityseg_ext.apis.publish import is_published
+    from cityseg_ext.apis.predictor import Predictor
 
     listener = listen(args.host, args.port)  # first: a port in use is told before a model is loaded
     url, private = address(listener)
@@ -43,13 +42,9 @@ def main() -> None:
             "or encryption.",
             file=sys.stderr,
         )
-    # A published checkpoint has its own, and nothing in it that needs trust.
-    if args.config is None and (args.trust_checkpoint or not is_published(args.checkpoint)):
-        args.config = find_config(args.checkpoint)
-        print(f"Config: {args.config}, found beside the checkpoint")
-    predictor = _prediction.load_predictor(args)
-    names = Path(args.config or args.checkpoint).stem, Path(args.checkpoint).name
-    app = make_app(predictor, *names, args.host, args.max_upload)
+    cfg, arguments = _prediction.predictor_of(args)
+    predictor = Predictor(cfg, args.checkpoint, **arguments)
+    app = make_app(predictor, Path(cfg.filename).stem, Path(args.checkpoint).name, args.host, args.max_upload)
     if args.open:
         webbrowser.open(url)
     print(f"Open {url} (Ctrl-C ends)", flush=True)  # it stays, and must be seen in a pipe too

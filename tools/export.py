@@ -1,25 +1,24 @@
 """Write a trained model as one ONNX file (or PyTorch's .pt2), which runs without this package.
 
 python tools/export.py configs/deeplabv3_focaldice.py work_dirs/deeplabv3_focaldice/best.pth
-python tools/export.py deeplabv3-0123abcd.pth --output logits    (a file of tools/publish.py needs no config)
+python tools/export.py deeplabv3-0123abcd.pth --output logits    (a file of tools/publish.py)
 
 The file takes photographs as they are and predicts images of any number and size; tools/run_onnx.py shows how.
 It is compared with the model on several sizes, and not kept if it differs. docs/export.md says more.
 """
 
 import argparse
-import contextlib
-import io
 import logging
 import warnings
 
 import _cli
+import _prediction
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("config", nargs="?", help="the config that the checkpoint was trained with; a published checkpoint has its own")
+    add("config", nargs="?", help=_prediction.CONFIG_HELP)
     add("checkpoint", help="checkpoint file; only tensors are read from it")
     add("--out", metavar="FILE", help="default: beside the checkpoint, under its name with .onnx or .pt2")
     add(
@@ -41,12 +40,11 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with contextlib.redirect_stdout(io.StringIO()):  # mmseg prints two lines about an optional source of data sets
-        from cityseg_ext.apis.export import export
-        from cityseg_ext.apis.publish import config_for
     from rich.console import Console
 
-    cfg = config_for(args.checkpoint, args.config)
+    from cityseg_ext.apis.export import export
+
+    cfg = _prediction.config_of(args)
     # PyTorch's exporter tells about its own deprecated parts, and about libraries that nothing here uses.
     warnings.filterwarnings("ignore")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)

@@ -1,11 +1,12 @@
 """Predict photographs or a video that need no labels.
 
 python tools/infer.py street.jpg configs/deeplabv3_focaldice.py work_dirs/deeplabv3_focaldice/best.pth
-python tools/infer.py drive.mp4  configs/deeplabv3_focaldice.py work_dirs/deeplabv3_focaldice/best.pth --every 2
+python tools/infer.py drive.mp4 work_dirs/deeplabv3_focaldice/best.pth --every 2    (its config is beside it)
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 import _cli
 import _prediction
@@ -19,9 +20,7 @@ def parse_args() -> argparse.Namespace:
         help="an image, a folder (searched at any depth), or a pattern in quotes such as 'drive/**/*.jpg'; a video "
         "file; or the number of a camera, 0 for the first, which is read until Ctrl-C",
     )
-    parser.add_argument(
-        "config", nargs="?", help="the config that the checkpoint was trained with; a published one has its own"
-    )
+    parser.add_argument("config", nargs="?", help=_prediction.CONFIG_HELP)
     parser.add_argument("checkpoint", help="checkpoint file; only tensors are read from it")
     parser.add_argument(
         "--out",
@@ -57,11 +56,20 @@ def main() -> None:
     args = parse_args()
     video = _video.video_to_write(args)
     if video is None:
-        _cli.refuse(args, _video.OPTIONS, "a video, as input or as --out")
+        refuse(args, _video.OPTIONS, "a video, as input or as --out")
         infer_images(args)
     else:
-        _cli.refuse(args, IMAGE_OPTIONS, "images, not with a video")
+        refuse(args, IMAGE_OPTIONS, "images, not with a video")
         _video.infer_video(args, video)
+
+
+def refuse(args: argparse.Namespace, names: Sequence[str], use: str) -> None:
+    """Raise ``ValueError`` for options that were given and would do nothing; ``use`` says what they are for."""
+    from cityseg_ext.checks import expected
+
+    for name in names:
+        if hasattr(args, name):
+            raise ValueError(expected(f"--{name.replace('_', '-')}", f"used with {use}", repr(args.input)))
 
 
 def infer_images(args: argparse.Namespace) -> None:

@@ -7,8 +7,6 @@ and a Markdown file of that name. Folders and accounts are taken out of the conf
 """
 
 import argparse
-import contextlib
-import io
 
 import _cli
 
@@ -34,9 +32,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with contextlib.redirect_stdout(io.StringIO()):  # mmseg prints two lines about an optional source of data sets
-        from cityseg_ext.apis.config import load_config
-        from cityseg_ext.apis.publish import publish
+    from cityseg_ext.apis.config import load_config
+    from cityseg_ext.apis.publish import publish
 
     result = publish(
         load_config(args.config),

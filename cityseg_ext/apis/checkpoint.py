@@ -143,6 +143,9 @@ def read_checkpoint(
             return torch.load(path, map_location="cpu", weights_only=False)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=lazily)
     except UnpicklingError as error:
+        if not _begins_as_checkpoint(path):
+            cure = "Where both are given, the config comes before the checkpoint."
+            raise ValueError(file_problem(path, "a checkpoint", "another kind of file", cure)) from error
         found = f"{_asked_for(error)}; nothing was loaded"
         raise ValueError(file_problem(path, _RULE, found, cure)) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
@@ -185,6 +188,12 @@ def warn_of_trust(path: str) -> None:
     """Say loudly that a file is about to be trusted."""
     message = f"--trust-checkpoint: '{path}' is unpickled whatever it holds. If it is hostile, it now runs its code."
     print_log(message, logger="current", level=logging.WARNING)
+
+
+def _begins_as_checkpoint(path: str) -> bool:
+    """Whether a file begins as a zip or as a binary pickle, the two forms in which PyTorch has saved."""
+    with open(path, "rb") as file:
+        return file.read(2).startswith((b"PK", b"\x80"))
 
 
 def _asked_for(error: UnpicklingError) -> str:

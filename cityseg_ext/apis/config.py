@@ -16,6 +16,7 @@ from cityseg_ext.apis.ranks import set_distributed
 from cityseg_ext.checks import check_choice, did_you_mean, expected
 from cityseg_ext.shipped import configs_folder
 
+_SUFFIXES = (".py", ".yml", ".yaml", ".json")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -43,7 +44,7 @@ def load_config(
     Raises:
         FileNotFoundError: if there is no such config or weights file.
         TypeError: if there is no such option.
-        ValueError: if an option does not fit the config.
+        ValueError: if the file is no config, or an option does not fit it.
 
     Example:
         >>> cfg = load_config('configs/unet_ce.py', num_epochs=3, lr=1e-3)  # doctest: +SKIP
@@ -53,6 +54,9 @@ def load_config(
         near = did_you_mean(Path(path).name, names)
         cure = f"{near} In '{configs_folder()}' there are {', '.join(names)}.".strip()
         raise FileNotFoundError(expected("config", "an existing file", repr(path), cure))
+    if Path(path).suffix not in _SUFFIXES:
+        cure = "Where both are given, the config comes before the checkpoint."
+        raise ValueError(expected("config", f"a file that ends in one of {', '.join(_SUFFIXES)}", repr(path), cure))
     is_manifest = path.endswith(".json")
     cfg = config_of(path) if is_manifest else Config.fromfile(path)
     cfg.launcher = launcher

@@ -133,31 +133,36 @@ def read_published_config(path: str) -> Config:
     return cfg
 
 
-def config_for(checkpoint: str, config: str | None = None, **options: Any) -> Config:
+def config_for(checkpoint: str, config: str | None = None, cfg_options: dict | None = None, **options: Any) -> Config:
     """The config file given, or without one that in a published checkpoint; with options written into it.
 
     Args:
         checkpoint: the checkpoint to use it with.
         config: path of a config.
-        options: as in :func:`~cityseg_ext.apis.config.load_config`.
+        cfg_options, options: as in :func:`~cityseg_ext.apis.config.load_config`.
 
     Raises:
         FileNotFoundError, ValueError: if there is neither, or an option does not fit.
     """
     if config is not None:
-        return load_config(config, **options)
+        return load_config(config, cfg_options=cfg_options, **options)
     cfg = read_published_config(checkpoint)
     apply_options(cfg, options)
+    cfg.merge_from_dict(cfg_options or {})
     return cfg
 
 
-def is_published(path: str) -> bool:
+def is_published(path: str, trust: bool = False) -> bool:
     """Whether a checkpoint is one of :func:`publish`, with its config in it.
+
+    Args:
+        path: the checkpoint.
+        trust: unpickle whatever it holds, which may run code.
 
     Raises:
         FileNotFoundError, ValueError: if it cannot be read safely.
     """
-    return meta_of(read_checkpoint(path)).get("format") == FORMAT
+    return meta_of(read_checkpoint(path, trust)).get("format") == FORMAT
 
 
 def _published_meta(path: str) -> dict[str, Any]:

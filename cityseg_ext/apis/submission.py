@@ -63,6 +63,8 @@ def make_submission(
     tta: bool = False,
     tta_scales: Sequence[float] | None = None,
     slide: Sequence[int] | None = None,
+    refiner: dict | None = None,
+    amp: bool = False,
     batch_size: int = 1,
     overwrite: bool = False,
     trust: bool = False,
@@ -81,7 +83,7 @@ def make_submission(
         out_dir: folder of the label maps.
         split: ``'test'`` or ``'val'``.
         size: (H, W) that label maps must have; by default 1024x2048 on test, and each photograph's own on val.
-        tta, tta_scales, slide: as in :class:`~cityseg_ext.apis.predictor.Predictor`.
+        tta, tta_scales, slide, refiner, amp: as in :class:`~cityseg_ext.apis.predictor.Predictor`.
         batch_size: photographs at once.
         overwrite: predict everything, and replace label maps of another model, and the zip.
         trust: unpickle whatever the checkpoint holds, which may run code.
@@ -105,7 +107,7 @@ def make_submission(
         problem = f"{missing_photos(photos, split)}: there will be label maps, but no zip."
         print_log(problem, logger="current", level=logging.WARNING)
     folder, archive = Path(out_dir), _archive(out_dir)
-    options = dict(tta=tta, tta_scales=tta_scales, slide=slide)
+    options = dict(tta=tta, tta_scales=tta_scales, slide=slide, refiner=refiner, amp=amp)
     predictor = Predictor(cfg, checkpoint, trust=trust, **options)
     table = _official_ids(predictor.taxonomy, checkpoint)
     recipe = _recipe(cfg, checkpoint, options)

@@ -56,12 +56,19 @@ def test_a_payload_does_not_run(tmp_path, payload):
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("data", [b"", b"not a checkpoint", None])
-def test_broken_files_are_named(tmp_path, data):
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"", "one that is truncated or no checkpoint at all"),
+        (b"model = dict()", "another kind of file. Where both are given, the config comes before the checkpoint"),
+        (None, "one that is truncated"),
+    ],
+)
+def test_broken_files_are_named(tmp_path, data, found):
     path = tmp_path / "broken.pth"
     torch.save(dict(state_dict=model().state_dict()), path)
     path.write_bytes(path.read_bytes()[:500] if data is None else data)
-    with pytest.raises(ValueError, match="broken.pth"):
+    with pytest.raises(ValueError, match=f"broken.pth.*but got {found}"):
         read_checkpoint(str(path))
 
 

@@ -156,9 +156,13 @@ def test_several_processes(monkeypatch):
     assert cfg.env_cfg.dist_cfg.backend == "gloo" and cfg.model_wrapper_cfg.device_ids is None
 
 
-def test_mistakes_are_named():
+def test_mistakes_are_named(tmp_path):
+    checkpoint = tmp_path / "best.pth"
+    checkpoint.touch()
     with pytest.raises(FileNotFoundError, match=r"'configs/nothing.py'.*deeplabv3_focaldice.py"):
         load_config("configs/nothing.py")
+    with pytest.raises(ValueError, match="`config` to be a file that ends in .*, but got '.*best.pth'. Where both"):
+        load_config(str(checkpoint))
     with pytest.raises(FileNotFoundError, match="`pretrained`.*'resnet.pth'"):
         load_config(CONFIG, pretrained="resnet.pth")
     with pytest.raises(ValueError, match="config.py' to be a readable checkpoint|config.py' to be a checkpoint"):

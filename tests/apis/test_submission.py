@@ -107,7 +107,7 @@ def test_another_model_or_option_is_not_mixed_in(make, cfg, tiny_model):
     data = made.zip.read_bytes()
     other = cfg.copy()
     other.test_pipeline = [dict(part, scale=(96, 48)) if "scale" in part else part for part in cfg.test_pipeline]
-    for options in (dict(tta=True), dict(slide=(64, 64)), dict(config=other)):
+    for options in (dict(tta=True), dict(refiner=dict(type="DenseCRF")), dict(amp=True), dict(config=other)):
         with pytest.raises(ValueError, match="3 others .*--overwrite"):
             make(**options)
     assert made.zip.read_bytes() == data and make().predicted == 0

@@ -14,7 +14,7 @@ def run(*options):
 
 def test_val_is_predicted_checked_zipped_and_scored(tiny_model, tiny_city, tmp_path):
     out = tmp_path / "my maps"
-    process = run(*tiny_model, "--split", "val", "--out", out, "--data-root", tiny_city, "--device", "cpu")
+    process = run(tiny_model[1], "--split", "val", "--out", out, "--data-root", tiny_city, "--device", "cpu")
     assert process.returncode == 0, process.stderr
     lines = process.stdout.splitlines()
     assert "| road " in process.stdout and "mean" in process.stdout

@@ -42,7 +42,9 @@ def test_publish_then_export_without_a_config(run, tmp_path, monkeypatch):
     monkeypatch.setattr("cityseg_ext.apis.export._write", lambda model, path, *_: path.write_bytes(b"model"))
     agreement = Agreement(1e-6, 0.5, ((64, 65),))
     monkeypatch.setattr("cityseg_ext.apis.export.check_agreement", lambda *_: agreement)
-    with pytest.raises(ValueError, match="'last.pth' to be a published checkpoint.*Give its config too"):
+    assert run("export", "last.pth", "--format", "torch")[0] == "Config: tiny model.py, found beside the checkpoint"
+    (tmp_path / "another.py").touch()
+    with pytest.raises(ValueError, match="or a published one, but got another.py, tiny model.py. Name its config too"):
         run("export", "last.pth", "--format", "torch")
     last = run("export", shown, "--format", "torch", "--out", "new/a.pt2")[-1]
     assert last == (

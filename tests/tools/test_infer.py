@@ -16,8 +16,10 @@ def test_a_folder_with_one_broken_photograph(tiny_model, tmp_path):
     folder.mkdir()
     Image.fromarray(np.full((20, 31, 3), 90, np.uint8)).save(folder / "good.png")
     (folder / "bad.jpg").write_bytes(b"no image")
-    run = infer(folder, *tiny_model, "--out", out, "--save", "class_map", "--device", "cpu")
+    config, checkpoint = tiny_model
+    run = infer(folder, checkpoint, "--out", out, "--save", "class_map", "--device", "cpu")
     assert run.returncode == 1
+    assert run.stdout.splitlines()[0] == f"Config: {config}, found beside the checkpoint"
     assert "not read: Expected file" in run.stderr and "bad.jpg" in run.stderr and "Traceback" not in run.stderr
     last = run.stdout.strip().splitlines()[-1]
     assert last.startswith("Predicted 1 images") and last.endswith(f"1 could not be read. class_map: {out}")
