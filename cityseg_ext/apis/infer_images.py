@@ -6,9 +6,8 @@ import io
 import itertools
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from cityseg_ext.apis.image_inputs import find_images
+from cityseg_ext.apis.overlap import WriteBehind, map_ahead
 from cityseg_ext.apis.predictor import Prediction, Predictor
 from cityseg_ext.apis.whole_files import check_writable, write_whole
 from cityseg_ext.checks import check_at_least, check_choice
@@ -108,41 +108,34 @@ def infer_images(
             write_whole(file, _encode(kind, predictor, photo, prediction, opacity, legend))
 
     failed: dict[str, str] = {}
-    with ThreadPoolExecutor(_THREADS) as readers, ThreadPoolExecutor(_THREADS) as writers:
-        writing: deque[Future] = deque()
-        done = 0
-        photos = _read_ahead(readers, todo, batch_size + _THREADS, failed)
+    done = 0
+    photos = _readable(todo, batch_size + _THREADS, failed)
+    with WriteBehind(write, batch_size, _THREADS) as write_behind, closing(photos):
         while batch := list(itertools.islice(photos, batch_size)):
             predictions = predictor.predict([photo for _, photo in batch], keep)
             for (path, photo), prediction in zip(batch, predictions, strict=True):
-                writing.append(writers.submit(write, todo[path], photo, prediction))
-            while len(writing) > batch_size:  # no more results than this wait for the disk
-                writing.popleft().result()
+                write_behind(todo[path], photo, prediction)
             done += len(batch)
             if progress is not None:
                 progress(done + len(failed), len(todo))
-        for future in writing:
-            future.result()
     return Inferred(done, len(images) - len(todo), failed, time.monotonic() - start)
 
 
-def _read_ahead(
-    pool: ThreadPoolExecutor, paths: Sequence[str] | dict, ahead: int, failed: dict[str, str]
-) -> Iterator[tuple[str, np.ndarray]]:
+def _readable(paths: Iterable[str], ahead: int, failed: dict[str, str]) -> Iterator[tuple[str, np.ndarray]]:
     """Photographs in order; those that cannot be read are written down instead."""
-    waiting, rest = deque(), iter(paths)
-    for path in itertools.islice(rest, ahead):
-        waiting.append((path, pool.submit(read_photo, path)))
-    while waiting:
-        path, future = waiting.popleft()
-        for following in itertools.islice(rest, 1):
-            waiting.append((following, pool.submit(read_photo, following)))
+
+    def read(path: str) -> tuple[str, np.ndarray | None, str]:
         try:
-            photo = future.result()
+            return path, read_photo(path), ""
         except (OSError, ValueError) as error:
-            failed[path] = str(error)
-        else:
-            yield path, photo
+            return path, None, str(error)
+
+    with closing(map_ahead(read, paths, ahead, _THREADS)) as photos:
+        for path, photo, reason in photos:
+            if photo is None:
+                failed[path] = reason
+            else:
+                yield path, photo
 
 
 def _encode(

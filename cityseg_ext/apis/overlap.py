@@ -1,14 +1,17 @@
-"""Reading, computing and writing at the same time: one thread ahead of the caller, and one behind it."""
+"""Reading, computing and writing at the same time: threads ahead of the caller, and threads behind it."""
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from types import TracebackType
 from typing import TypeVar
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 _END = object()
 
 
@@ -27,12 +30,36 @@ def read_ahead(items: Iterable[Item], depth: int) -> Iterator[Item]:
         ['a', 'b', 'c']
     """
     iterator = iter(items)
-    with ThreadPoolExecutor(1) as pool:
-        waiting = deque(pool.submit(next, iterator, _END) for _ in range(depth))
+    with closing(map_ahead(lambda _: next(iterator, _END), itertools.repeat(None), depth)) as fetched:
+        yield from itertools.takewhile(lambda item: item is not _END, fetched)
+
+
+def map_ahead(
+    function: Callable[[Item], Result], items: Iterable[Item], depth: int, threads: int = 1
+) -> Iterator[Result]:
+    """What a function gives for each item, computed by threads while the caller works on the results before.
+
+    Args:
+        function: may raise; the caller gets the error in its turn.
+        items: its arguments.
+        depth: how many results wait at most.
+        threads: how many calls run at once.
+
+    Yields:
+        The results in the order of the items. Close the generator to end the threads early.
+
+    Example:
+        >>> list(map_ahead(str.upper, "abc", depth=2, threads=2))
+        ['A', 'B', 'C']
+    """
+    rest = iter(items)
+    with ThreadPoolExecutor(threads) as pool:
         try:
-            while (item := waiting.popleft().result()) is not _END:
-                waiting.append(pool.submit(next, iterator, _END))
-                yield item
+            waiting = deque(pool.submit(function, item) for item in itertools.islice(rest, depth))
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(function, item) for item in itertools.islice(rest, 1))
+                yield result
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -40,9 +67,12 @@ def read_ahead(items: Iterable[Item], depth: int) -> Iterator[Item]:
 class WriteBehind:
     """Calls a function in a thread, in the order of the calls; a ``with`` block ends when all are done.
 
+    Several threads begin the calls in their order, and may end them in another.
+
     Args:
         function: what to call. Its errors are raised by a later call, or by the end of the block.
         depth: how many calls wait at most; then the next one does.
+        threads: how many calls run at once.
 
     Example:
         >>> done = []
@@ -53,9 +83,9 @@ class WriteBehind:
         [0, 1, 2, 3, 4]
     """
 
-    def __init__(self, function: Callable[..., object], depth: int) -> None:
+    def __init__(self, function: Callable[..., object], depth: int, threads: int = 1) -> None:
         self._function, self._depth = function, depth
-        self._pool = ThreadPoolExecutor(1)
+        self._pool = ThreadPoolExecutor(threads)
         self._waiting: deque[Future] = deque()
 
     def __enter__(self) -> WriteBehind:
