@@ -21,7 +21,7 @@ from PIL import Image
 from prettytable import PrettyTable
 
 from cityseg_ext.apis.mask_damage import damage_mask
-from cityseg_ext.apis.synthetic_cityscapes import paint_label_ids
+from cityseg_ext.apis.synthetic_cityscapes import UNSEEN_SEEDS, paint_label_ids
 from cityseg_ext.functional.boundary import border_band
 from cityseg_ext.functional.color_mask import decode_color_mask, encode_color_mask
 from cityseg_ext.functional.lossy_mask import nearest_classes
@@ -67,7 +67,7 @@ DECODERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def synthetic_pairs(number: int, filter_name: str, quality: int, subsampling: str) -> Iterator[Pair]:
     """Scenes that no training has seen, squeezed to 256 x 256 and damaged."""
     for seed in range(number):
-        sharp = paint_label_ids(render_scene((1 << 33) + seed, 512, 1024).label_ids)
+        sharp = paint_label_ids(render_scene(UNSEEN_SEEDS + seed, 512, 1024).label_ids)
         classes = decode_color_mask(sharp, TABLE, "rgb").indices
         truth = cv2.resize(classes, (256, 256), interpolation=cv2.INTER_NEAREST_EXACT)
         yield damage_mask(sharp, 256, 256, filter_name, quality, subsampling), truth

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from cityseg_ext.apis.predictor import Prediction, Predictor
+from cityseg_ext.apis.synthetic_cityscapes import UNSEEN_SEEDS
 from cityseg_ext.functional.synthetic import render_scene
 from cityseg_ext.transforms.image import decode_photo
 
@@ -18,7 +19,6 @@ SHOWN_PIXELS = 2**22
 
 SHOWN_SIDE = 8192  # no browser draws on a canvas much longer
 _SAMPLE_SIZE = (512, 1024)
-_FIRST_SAMPLE = 1 << 33  # no street of a synthetic data set, so that no model has been trained on it
 
 
 def view_photo(predictor: Predictor, data: bytes, name: str) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def view_sample(predictor: Predictor, number: int) -> dict[str, Any]:
     """
     start = time.perf_counter()
     height, width = _SAMPLE_SIZE
-    photo = render_scene(_FIRST_SAMPLE + number, height, width).photo
+    photo = render_scene(UNSEEN_SEEDS + number, height, width).photo
     return _view(predictor, photo, f"synthetic scene {number}", "render", start)
 
 

@@ -19,6 +19,8 @@ NUM_TRAIN, NUM_VAL = 160, 24
 _GENERATOR = "cityseg_ext.apis.synthetic_cityscapes"
 VERSION = 1  # of the scenes: raise it when the generator changes what it draws
 _VAL_SEEDS = 1 << 32  # where the seeds of the held-out scenes begin
+UNSEEN_SEEDS = 1 << 33
+"""Where the seeds of streets begin that no data set holds, so that no model has been trained on them."""
 
 
 def write_synthetic_cityscapes(

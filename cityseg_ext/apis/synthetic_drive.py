@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cityseg_ext.apis.synthetic_cityscapes import UNSEEN_SEEDS
 from cityseg_ext.apis.video_source import Frame
 from cityseg_ext.functional.synthetic import render_scene
-
-_SEED = 1 << 33  # the first street of all that no data set holds
 
 
 class SyntheticDrive:
@@ -31,7 +30,7 @@ class SyntheticDrive:
         self, frames: int = 60, fps: float = 10, speed: float = 7, height: int = 256, width: int = 512, street: int = 8
     ) -> None:
         self.promised, self.fps = frames, fps
-        self.seed, self._size, self._step = _SEED + street, (height, width), speed / fps
+        self.seed, self._size, self._step = UNSEEN_SEEDS + street, (height, width), speed / fps
 
     def __iter__(self) -> Iterator[Frame]:
         for index in range(self.promised):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,8 +56,14 @@ class WritePredictionsHook(Hook):
 
 
 def _write(path: Path, picture: np.ndarray) -> None:
+    """Write a PNG, whole or not at all; the folder is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     done, data = cv2.imencode(".png", picture)
     if not done:
         raise ValueError(f"Expected a picture that can be written as PNG for '{path}', but got shape {picture.shape}.")
-    path.write_bytes(data.tobytes())
+    part = path.parent / f".{os.getpid()}.cityseg-part"
+    try:
+        part.write_bytes(data.tobytes())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 import io
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -79,6 +80,24 @@ def test_every_image_gets_its_picture_in_its_folder(tested, tmp_path):
             "ulm/a.png",
         ]
     assert (cv2.imread(str(tmp_path / "out/ulm/a.png"), cv2.IMREAD_UNCHANGED) == 12).all()
+
+
+def test_a_full_disk_leaves_the_picture_that_was_there(tested, tmp_path, monkeypatch):
+    samples, run = tested
+    hook = HOOKS.build(dict(type="WritePredictionsHook", out_dir=str(tmp_path / "out")))
+    hook.after_test_iter(run, 0, outputs=samples[:1])
+    before = (tmp_path / "out/bonn/a.png").read_bytes()
+
+    def write_half(path, data):
+        with path.open("wb") as file:
+            file.write(data[:10])
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    with pytest.raises(OSError, match="No space left"):
+        hook.after_test_iter(run, 0, outputs=samples[:1])
+    assert [path.name for path in (tmp_path / "out/bonn").iterdir()] == ["a.png"]
+    assert (tmp_path / "out/bonn/a.png").read_bytes() == before
 
 
 def test_red_and_blue_are_where_they_belong(tested, tmp_path):
