@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -77,6 +78,26 @@ def tiny_model(tiny_city, tmp_path_factory):
     torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=CITYSCAPES_19.metainfo)), folder / "tiny.pth")
     cfg.dump(folder / "tiny.py")
     return str(folder / "tiny.py"), str(folder / "tiny.pth")
+
+
+@pytest.fixture
+def run_tool(monkeypatch, tmp_path, capsys):
+    """Run a script of tools/ in a new folder and in this process; gives the lines that it has printed.
+
+    A process of its own needs seconds to start; those tests have one that look at exit codes, signals and errors.
+    """
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    monkeypatch.chdir(tmp_path)
+
+    def call(script, *options):
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, options)])
+        specification = importlib.util.spec_from_file_location(f"tool_{script}", ROOT / "tools" / f"{script}.py")
+        tool = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(tool)
+        tool.main()
+        return capsys.readouterr().out.splitlines()
+
+    return call
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,5 @@
 """tools/export.py and tools/publish.py in this process, and the flag that they share with others."""
 
-import importlib.util
-import sys
-
 import pytest
 import torch
 from conftest import ROOT, TINY
@@ -12,28 +9,11 @@ from cityseg_ext.apis.export_check import Agreement
 from cityseg_ext.apis.segmentor import build_segmentor
 
 
-@pytest.fixture
-def run(monkeypatch, tmp_path, capsys):
-    """Run a tool in a folder; returns what it has printed."""
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    monkeypatch.chdir(tmp_path)
-
-    def call(script, *options):
-        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, options)])
-        specification = importlib.util.spec_from_file_location(f"tool_{script}", ROOT / "tools" / f"{script}.py")
-        tool = importlib.util.module_from_spec(specification)
-        specification.loader.exec_module(tool)
-        tool.main()
-        return capsys.readouterr().out.splitlines()
-
-    return call
-
-
-def test_publish_then_export_without_a_config(run, tmp_path, monkeypatch):
+def test_publish_then_export_without_a_config(run_tool, tmp_path, monkeypatch):
     cfg = load_config(str(ROOT / "configs" / "deeplabv3_r18_focaldice.py"), work_dir="w", cfg_options=TINY)
     cfg.dump(tmp_path / "tiny model.py")
     torch.save(dict(state_dict=build_segmentor(cfg).state_dict()), tmp_path / "last.pth")
-    last = run("publish", "tiny model.py", "last.pth", "--name", "tiny")[-1]
+    last = run_tool("publish", "tiny model.py", "last.pth", "--name", "tiny")[-1]
     (checkpoint,) = (tmp_path / "published").glob("tiny-*.pth")
     shown = checkpoint.relative_to(tmp_path)
     assert last.startswith(f"Wrote {shown} (") and last.endswith(f"its card {shown.with_suffix('.md')}")
@@ -42,21 +22,23 @@ def test_publish_then_export_without_a_config(run, tmp_path, monkeypatch):
     monkeypatch.setattr("cityseg_ext.apis.export._write", lambda model, path, *_: path.write_bytes(b"model"))
     agreement = Agreement(1e-6, 0.5, ((64, 65),))
     monkeypatch.setattr("cityseg_ext.apis.export.check_agreement", lambda *_: agreement)
-    assert run("export", "last.pth", "--format", "torch")[0] == "Config: tiny model.py, found beside the checkpoint"
+    assert (
+        run_tool("export", "last.pth", "--format", "torch")[0] == "Config: tiny model.py, found beside the checkpoint"
+    )
     (tmp_path / "another.py").touch()
     with pytest.raises(ValueError, match="or a published one, but got another.py, tiny model.py. Name its config too"):
-        run("export", "last.pth", "--format", "torch")
-    last = run("export", shown, "--format", "torch", "--out", "new/a.pt2")[-1]
+        run_tool("export", "last.pth", "--format", "torch")
+    last = run_tool("export", shown, "--format", "torch", "--out", "new/a.pt2")[-1]
     assert last == (
         "Wrote new/a.pt2 (0.0 MB). Against the model on images of 64x65: 50.0000% of the pixels get the same class, "
         "largest difference 1.0e-06."
     )
     with pytest.raises(FileExistsError, match="--overwrite"):
-        run("export", "tiny model.py", shown, "--format", "torch", "--out", "new/a.pt2")
+        run_tool("export", "tiny model.py", shown, "--format", "torch", "--out", "new/a.pt2")
 
 
 @pytest.mark.parametrize("script", ["train", "test", "infer", "demo", "cityscapes_submit", "export", "publish"])
-def test_tools_that_read_checkpoints_can_trust_them(script, run, capsys):
+def test_tools_that_read_checkpoints_can_trust_them(script, run_tool, capsys):
     with pytest.raises(SystemExit):
-        run(script, "--help")
+        run_tool(script, "--help")
     assert "--trust-checkpoint" in capsys.readouterr().out

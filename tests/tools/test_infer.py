@@ -26,6 +26,20 @@ def test_a_folder_with_one_broken_photograph(tiny_model, tmp_path):
     assert Image.open(out / "class_map" / "good.png").size == (31, 20)
 
 
+def test_fields_of_the_config_are_written_and_obeyed(tiny_model, run_tool, tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 31, 3), np.uint8)).save(tmp_path / "a.png")
+
+    def confidence(out, *options):
+        run_tool("infer", "a.png", tiny_model[1], "--out", out, "--save", "confidence", "--device", "cpu", *options)
+        return np.asarray(Image.open(tmp_path / out / "confidence" / "a.png")).astype(int)
+
+    crf = ("--crf", "--cfg-options", "refiner.smooth_weight=0")
+    plain, same = confidence("plain"), confidence("same", *crf, "refiner.appearance_weight=0")
+    refined = confidence("refined", *crf, "refiner.appearance_weight=10")
+    assert np.abs(same - plain).max() <= 1  # with both weights 0 nothing changes
+    assert np.abs(refined - plain).max() > 1000
+
+
 def test_a_checkpoint_of_other_classes_is_one_line(tiny_model, tmp_path):
     import torch
 

@@ -9,6 +9,7 @@ import time
 
 import cv2
 import numpy as np
+import pytest
 from conftest import ROOT
 
 from cityseg_ext.apis.video_writer import count_frames
@@ -46,12 +47,12 @@ def test_a_video_in_the_default_folder(tiny_model, tmp_path):
     assert count_frames(tmp_path / "predictions" / "a drive.mp4") == 5
 
 
-def test_options_that_would_do_nothing_are_refused(tiny_model, tmp_path):
+def test_options_that_would_do_nothing_are_refused(tiny_model, run_tool, tmp_path):
     clip = write_clip(tmp_path / "drive.avi", 1)
-    process = start(clip, *tiny_model, "--no-legend", cwd=tmp_path)
-    errors = process.communicate(timeout=120)[1]
-    assert process.returncode == 2
-    assert "Expected `--no-legend` to be used with images, not with a video, but got" in errors
+    with pytest.raises(ValueError, match="Expected `--no-legend` to be used with images, not with a video, but got"):
+        run_tool("infer", clip, *tiny_model, "--no-legend")
+    with pytest.raises(ValueError, match="Expected `--every` to be used with a video"):
+        run_tool("infer", "street.jpg", *tiny_model, "--every", 2)
     assert list(tmp_path.iterdir()) == [clip]
 
 
