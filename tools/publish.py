@@ -1,6 +1,6 @@
 """Strip a checkpoint to weights and plain facts for others, and write a model card.
 
-python tools/publish.py work_dirs/unet_ce/unet_ce.py work_dirs/unet_ce/best_mDice_epoch_40.pth --out published
+python tools/publish.py work_dirs/unet_ce/best_mDice_epoch_40.pth --out published    (its config is beside it)
 
 Writes <name>-<first 8 digits of its SHA-256>.pth, which has its config in it as data and loads with weights_only=True,
 and a Markdown file of that name. Folders and accounts are taken out of the config. docs/export.md says more.
@@ -9,12 +9,13 @@ and a Markdown file of that name. Folders and accounts are taken out of the conf
 import argparse
 
 import _cli
+import _prediction
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("config", help="the config that the checkpoint was trained with, best the one that its work dir keeps")
+    add("config", nargs="?", help=_prediction.CONFIG_HELP)
     add("checkpoint", help="checkpoint file; only tensors and plain values are read from it")
     add("--out", metavar="DIR", default="published", help="folder to write (default: %(default)s)")
     add("--name", help="how the names begin (default: the config's name)")
@@ -32,11 +33,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from cityseg_ext.apis.config import load_config
     from cityseg_ext.apis.publish import publish
 
     result = publish(
-        load_config(args.config),
+        _prediction.config_of(args),
         args.checkpoint,
         args.out,
         name=args.name,

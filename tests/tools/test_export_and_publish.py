@@ -13,7 +13,7 @@ def test_publish_then_export_without_a_config(run_tool, tmp_path, monkeypatch):
     cfg = load_config(str(ROOT / "configs" / "deeplabv3_r18_focaldice.py"), work_dir="w", cfg_options=TINY)
     cfg.dump(tmp_path / "tiny model.py")
     torch.save(dict(state_dict=build_segmentor(cfg).state_dict()), tmp_path / "last.pth")
-    last = run_tool("publish", "tiny model.py", "last.pth", "--name", "tiny")[-1]
+    last = run_tool("publish", "last.pth", "--name", "tiny")[-1]
     (checkpoint,) = (tmp_path / "published").glob("tiny-*.pth")
     shown = checkpoint.relative_to(tmp_path)
     assert last.startswith(f"Wrote {shown} (") and last.endswith(f"its card {shown.with_suffix('.md')}")
