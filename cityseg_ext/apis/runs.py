@@ -25,6 +25,7 @@ from cityseg_ext.apis.ranks import join_processes
 from cityseg_ext.apis.report_html import write_report
 from cityseg_ext.apis.report_record import FOLDER, make_record, write_record
 from cityseg_ext.apis.resume import set_resume
+from cityseg_ext.apis.torchvision_guard import hide_broken_torchvision
 from cityseg_ext.apis.whole_files import check_writable
 from cityseg_ext.checks import expected
 from cityseg_ext.hooks.report import ReportHook
@@ -247,6 +248,7 @@ def build_runner(cfg: Config) -> _Runner | _ShardedRunner:
     """A runner with a name of its own: mmengine shares logger and visualizer between runs of one name."""
     if (cfg.get("randomness") or {}).get("deterministic"):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it PyTorch refuses matrix products
+    hide_broken_torchvision()
     cfg.setdefault("experiment_name", f"{Path(cfg.filename).stem}_{next(_RUN_NUMBERS)}")
     if cfg.get("strategy") is None:
         return _Runner.from_cfg(cfg)
