@@ -23,16 +23,18 @@ from cityseg_ext.apis.manifest import write_manifest
 from cityseg_ext.apis.provenance import provenance
 from cityseg_ext.apis.ranks import join_processes
 from cityseg_ext.apis.report_html import write_report
-from cityseg_ext.apis.report_record import FOLDER, make_record, write_record
+from cityseg_ext.apis.report_record import FOLDER, RECORD, make_record, write_record
 from cityseg_ext.apis.resume import set_resume
 from cityseg_ext.apis.torchvision_guard import hide_broken_torchvision
 from cityseg_ext.apis.whole_files import check_writable
+from cityseg_ext.apis.work_dir import check_work_dir
 from cityseg_ext.checks import expected
 from cityseg_ext.hooks.report import ReportHook
 from cityseg_ext.hooks.segmentor import segmentor_of
 from cityseg_ext.hooks.stop_signals import StopSignalsHook
 from cityseg_ext.hooks.write_predictions import WritePredictionsHook
 from cityseg_ext.optim.sharded import ShardedRunner
+from cityseg_ext.whole_file import inside
 
 CURVES = "curves.png"
 _RUN_NUMBERS = itertools.count(1)
@@ -80,7 +82,7 @@ def train(cfg: Config, resume: str | None = None, trust: bool = False, command: 
     """
     origin = cfg
     cfg = copy.deepcopy(cfg)  # the caller's stays as it is
-    check_writable("work_dir", cfg.work_dir)
+    check_work_dir(cfg)
     set_resume(cfg, resume, trust)
     join_processes(cfg)
     fill_statistics(cfg)
@@ -170,8 +172,9 @@ def test(
     """
     origin = cfg
     cfg = copy.deepcopy(cfg)  # the caller's stays as it is
-    report_dir = str(Path(cfg.work_dir, FOLDER)) if report else None
-    folders = dict(work_dir=cfg.work_dir, show_dir=show_dir, out_dir=out_dir, report=report_dir)
+    report_dir = str(inside("work_dir", cfg.work_dir, Path(FOLDER, RECORD)).parent) if report else None
+    check_work_dir(cfg)
+    folders = dict(show_dir=show_dir, out_dir=out_dir, report=report_dir)
     for name, folder in folders.items():
         if folder is not None:
             check_writable(name, folder)
