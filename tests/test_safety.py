@@ -1,6 +1,7 @@
 """No tool writes outside its folder, through a link, or over what it reads; none deletes what it did not make."""
 
 import ast
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -55,7 +56,7 @@ class Road:
 @pytest.fixture
 def world(tiny_city, tiny_model, tmp_path):
     config = load_config(tiny_model[0], work_dir=str(tmp_path / "work"), num_workers=0)
-    return SimpleNamespace(city=tiny_city, cfg=config, checkpoint=tiny_model[1], tmp=tmp_path)
+    return SimpleNamespace(city=tiny_city, cfg=config, checkpoint=tiny_model[1], tmp=tmp_path, seeds=itertools.count())
 
 
 def _test(world, out):
@@ -67,7 +68,7 @@ def _test(world, out):
     dataset = SimpleNamespace(
         metainfo=CITYSCAPES_19.metainfo, data_prefix=dict(img_path=str(world.city / "leftImg8bit"))
     )
-    hook = WritePredictionsHook(str(out / "panels"), str(out / "maps"))
+    hook = WritePredictionsHook(str(out))
     hook.after_test_iter(SimpleNamespace(test_dataloader=SimpleNamespace(dataset=dataset)), 0, outputs=[sample])
 
 
@@ -102,16 +103,14 @@ WRITERS = {
     ),
     "test --show-dir": _test,
     "convert_masks": lambda world, out: convert_masks(world.city / "gtFine", out, workers=0, overwrite=True),
-    "quickstart's scenes": lambda world, out: write_synthetic_cityscapes(out, 1, 1, 64, 64),
-    "synthetic pairs": lambda world, out: write_synthetic_pairs(out, 1, 1, 32),
+    "quickstart's scenes": lambda world, out: write_synthetic_cityscapes(out, 1, 1, 64, 64, next(world.seeds)),
+    "synthetic pairs": lambda world, out: write_synthetic_pairs(out, 1, 1, 32, seed=next(world.seeds)),
     "browse_dataset": lambda world, out: browse(world.cfg, num=1, out_dir=str(out)),
     "check_dataset": lambda world, out: check_dataset(world.cfg, out, num_workers=0),
     "plot_logs": lambda world, out: plot_curves([_log(world)], out / "curves.png"),
     "report": lambda world, out: write_report([_log(world)], out),
     "evaluate": _evaluate,
-    "cityscapes_submit": lambda world, out: make_submission(
-        world.cfg, world.checkpoint, out / "maps", "val", overwrite=True
-    ),
+    "cityscapes_submit": lambda world, out: make_submission(world.cfg, world.checkpoint, out, "val", overwrite=True),
     "publish": lambda world, out: publish(world.cfg, world.checkpoint, out, overwrite=True),
     "export": _export,
     "train_mask_decoder": lambda world, out: train_mask_decoder("fast", out / "a.npz", 1, 1, 1, 32),
@@ -161,11 +160,10 @@ def test_links_lead_no_tool_out_of_its_folder(writer, world, shortcuts, tmp_path
     files = [path.relative_to(clean) for path in clean.rglob("*") if path.is_file()]
     assert files
     precious = tmp_path / "precious"
-    shutil.copytree(clean, precious / "folder")
-    for name in {Path(*file.parts[:1]) for file in files}:
-        (precious / name).parent.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(files):
-        (precious / f"{number}").write_text(f"of great worth: {name}")
+        for path in (precious / f"{number}", precious / "folder" / name):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"of great worth: {name}")
     before = contents(precious)
 
     linked = tmp_path / "linked"
@@ -177,6 +175,9 @@ def test_links_lead_no_tool_out_of_its_folder(writer, world, shortcuts, tmp_path
 
     through = tmp_path / "through"
     through.mkdir()
+    for name in files:  # a stamp, say, by which the folder is known as the tool's own
+        if len(name.parts) == 1:
+            shutil.copy(clean / name, through)
     for name in {name.parts[0] for name in files if len(name.parts) > 1}:
         (through / name).symlink_to(precious / "folder" / name)
     attempt(writer, world, through)
