@@ -125,6 +125,7 @@ def run(main: Callable[[], None]) -> None:
         import mmseg.datasets  # noqa: F401
     try:
         main()
+        sys.stdout.flush()  # here, where an error can be told
         _ranks.leave()
     except BrokenPipeError:  # the reader has gone, as `head` does: nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its exit
