@@ -6,7 +6,7 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import _ranks
@@ -90,15 +90,6 @@ def progress_bar(text: str):
     finally:
         if bar.live.is_started:
             bar.stop()
-
-
-def refuse(args: argparse.Namespace, names: Sequence[str], use: str) -> None:
-    """Raise ``ValueError`` for options that were given and would do nothing; ``use`` says what they are for."""
-    from cityseg_ext.checks import expected
-
-    for name in names:
-        if hasattr(args, name):
-            raise ValueError(expected(f"--{name.replace('_', '-')}", f"used with {use}", repr(args.input)))
 
 
 def add_trust_option(parser: argparse.ArgumentParser) -> None:

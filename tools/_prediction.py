@@ -1,6 +1,7 @@
 """What scripts that predict share: their options, and the model that these describe."""
 
 import argparse
+from collections.abc import Sequence
 
 import _cli
 
@@ -56,3 +57,12 @@ def load_predictor(args: argparse.Namespace):
     options = {name: getattr(args, name) for name in ("tta", "tta_scales", "slide", "amp")}
     options |= dict(refiner=refiner_of(cfg, args.crf), trust=args.trust_checkpoint)
     return Predictor(cfg, args.checkpoint, **options)
+
+
+def refuse(args: argparse.Namespace, names: Sequence[str], use: str) -> None:
+    """Raise ``ValueError`` for options that were given and would do nothing; ``use`` says what they are for."""
+    from cityseg_ext.checks import expected
+
+    for name in names:
+        if hasattr(args, name):
+            raise ValueError(expected(f"--{name.replace('_', '-')}", f"used with {use}", repr(args.input)))

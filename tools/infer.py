@@ -57,10 +57,10 @@ def main() -> None:
     args = parse_args()
     video = _video.video_to_write(args)
     if video is None:
-        _cli.refuse(args, _video.OPTIONS, "a video, as input or as --out")
+        _prediction.refuse(args, _video.OPTIONS, "a video, as input or as --out")
         infer_images(args)
     else:
-        _cli.refuse(args, IMAGE_OPTIONS, "images, not with a video")
+        _prediction.refuse(args, IMAGE_OPTIONS, "images, not with a video")
         _video.infer_video(args, video)
 
 
