@@ -29,6 +29,7 @@ from cityseg_ext.apis.torchvision_guard import hide_broken_torchvision
 from cityseg_ext.apis.whole_files import check_writable
 from cityseg_ext.apis.work_dir import check_work_dir
 from cityseg_ext.checks import expected
+from cityseg_ext.hooks.preflight import check_has_batches
 from cityseg_ext.hooks.report import ReportHook
 from cityseg_ext.hooks.segmentor import segmentor_of
 from cityseg_ext.hooks.stop_signals import StopSignalsHook
@@ -90,6 +91,7 @@ def train(cfg: Config, resume: str | None = None, trust: bool = False, command: 
     runner = build_runner(cfg)
     runner.trust = trust
     check_pretrained(segmentor_of(runner.model))
+    check_has_batches(runner.train_loop)
     if is_main_process():
         write_manifest(origin, runner.seed, command, cfg.load_from if cfg.resume else None)
     try:
