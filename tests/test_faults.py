@@ -19,6 +19,7 @@ from cityseg_ext.labels import IGNORE_INDEX
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
+    monkeypatch.setattr("mmengine.config.Config.pretty_text", "")  # takes longer than all the rest
 
 
 def config(root, work_dir, name="deeplabv3_r18_focaldice", **options):

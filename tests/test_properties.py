@@ -26,7 +26,7 @@ from cityseg_ext.labels import CITYSCAPES_19, CITYSCAPES_29, IGNORE_INDEX, SPLIT
 
 settings.register_profile(
     "quick",
-    max_examples=100,
+    max_examples=60,
     deadline=None,
     derandomize=True,
     database=None,
@@ -298,7 +298,7 @@ FAULTS = [_other_byte, _cut, _gone, _twice, _renamed, _another_size, _no_id, _an
 
 
 @given(submissions(), st.sampled_from(FAULTS), st.booleans(), st.data())
-@settings(max_examples=300)
+@settings(max_examples=200)
 def test_any_single_fault_in_a_submission_is_found(submission, fault, as_zip, data):
     files, keys = submission
     fault(data, files, data.draw(st.sampled_from(sorted(files))))
