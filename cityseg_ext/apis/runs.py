@@ -111,13 +111,12 @@ def train(cfg: Config, resume: str | None = None, trust: bool = False, command: 
                 hook.release()
     best = next((hook.best_ckpt_path for hook in runner.hooks if getattr(hook, "best_ckpt_path", None)), None)
     last = best or runner.message_hub.runtime_info.get("last_ckpt")
-    minutes = (time.monotonic() - start) / 60
     return TrainResult(
         work_dir=Path(cfg.work_dir),
         checkpoint=Path(last) if last else None,
         scalars=Path(runner.log_dir, "vis_data", "scalars.json"),
+        minutes=(time.monotonic() - start) / 60,
         curves=_draw_curves(runner),
-        minutes=minutes,
     )
 
 
@@ -176,8 +175,7 @@ def test(
     cfg = copy.deepcopy(cfg)  # the caller's stays as it is
     report_dir = str(inside("work_dir", cfg.work_dir, Path(FOLDER, RECORD)).parent) if report else None
     check_work_dir(cfg)
-    folders = dict(show_dir=show_dir, out_dir=out_dir, report=report_dir)
-    for name, folder in folders.items():
+    for name, folder in dict(show_dir=show_dir, out_dir=out_dir, report=report_dir).items():
         if folder is not None:
             check_writable(name, folder)
     pictures = WritePredictionsHook(show_dir, out_dir) if show_dir is not None or out_dir is not None else None
