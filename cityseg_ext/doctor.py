@@ -129,7 +129,7 @@ def _torchvision(facts: Mapping, installed: bool) -> list[Finding]:
     if not installed:
         return []  # needed for torchvision:// weights only
     if "error" in facts:
-        text = f"torchvision is installed and does not import, which ends every run: {facts['error']}"
+        text = f"torchvision is installed and does not import; runs here do without it: {facts['error']}"
         return [Finding("problem", text, f"{PIP} uninstall -y torchvision (or install the one built for this torch)")]
     return [Finding("ok", f"torchvision {facts['version']}")]
 

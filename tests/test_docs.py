@@ -40,3 +40,10 @@ def test_options_are_those_of_some_script(path):
 
 def test_the_table_of_options_is_that_of_the_code():
     assert markdown_table() in (ROOT / "docs" / "training.md").read_text()
+
+
+def test_named_tests_exist():
+    text = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    for path in (ROOT / "docs" / "reliability.md", ROOT / "docs" / "security.md"):
+        for name in re.findall(r"`(test_\w+)(?:\.py)?`", path.read_text()):
+            assert f"def {name}(" in text or list((ROOT / "tests").rglob(f"{name}.py")), f"{path.name}: {name}"

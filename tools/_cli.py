@@ -115,11 +115,17 @@ def say(text: object = "") -> None:
 
 def run(main: Callable[[], None]) -> None:
     """Run a script's `main`; a user's mistake ends in one line and exit code 2, not in a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a name that the terminal lacks letters for must not end a run
     with contextlib.redirect_stdout(io.StringIO()):  # it prints two lines about an optional source of data sets
         import mmseg.datasets  # noqa: F401
     try:
         main()
+        sys.stdout.flush()  # here, where an error can be told
         _ranks.leave()
+    except BrokenPipeError:  # the reader has gone, as `head` does: nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its exit
+        sys.exit(141)
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
         if os.environ.get("CITYSEG_TRACEBACK"):
             raise

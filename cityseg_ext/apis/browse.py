@@ -26,6 +26,7 @@ from cityseg_ext.functional.label_resize import resize_labels
 from cityseg_ext.functional.overlay import overlay
 from cityseg_ext.functional.panels import contact_sheet, enlarge, label_panel
 from cityseg_ext.labels import IGNORE_INDEX
+from cityseg_ext.whole_file import inside
 
 SPLITS = ("train", "val", "test")
 SHEET = "index.png"
@@ -86,7 +87,9 @@ def browse(
     for name, value, least in (("num", num, 1), ("repeat", repeat, 1), ("seed", seed, 0)):
         check_at_least(name, value, least)
     dataset = _build_dataset(cfg, split)
-    folder = OwnFolder(out_dir or Path(cfg.work_dir, "browse", split), _GENERATOR, _STAMP)
+    folder = OwnFolder(
+        out_dir or inside("work_dir", cfg.work_dir, Path("browse", split, SHEET)).parent, _GENERATOR, _STAMP
+    )
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(num, len(dataset))).round().astype(int)).tolist()
     draws = [(index, draw) for index in chosen for draw in range(repeat)]
     classes, palette = dataset.metainfo["classes"], dataset.metainfo["palette"]

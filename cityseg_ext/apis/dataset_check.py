@@ -21,6 +21,7 @@ from cityseg_ext.apis.dataset_statistics import (
 from cityseg_ext.apis.whole_files import check_writable
 from cityseg_ext.functional.dataset_statistics import DatasetStatistics
 from cityseg_ext.statistics_file import load_statistics
+from cityseg_ext.whole_file import inside
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +77,7 @@ def check_dataset(
         OSError: if the folder cannot be written.
     """
     listing = list_samples(cfg)
-    folder = Path(out_dir) if out_dir is not None else Path(cfg.work_dir, "dataset")
+    folder = Path(out_dir or inside("work_dir", cfg.work_dir, Path("dataset", STATISTICS)).parent)
     check_writable("out_dir", str(folder))
     check_ours(folder)
     statistics = _read_cache(folder / STATISTICS, listing.fingerprint()) if use_cache else None

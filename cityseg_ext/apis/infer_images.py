@@ -22,6 +22,7 @@ from cityseg_ext.checks import check_at_least, check_choice
 from cityseg_ext.functional.overlay import overlay
 from cityseg_ext.functional.panels import with_legend
 from cityseg_ext.transforms.image import read_photo
+from cityseg_ext.whole_file import inside
 
 KINDS = {"class_map": ".png", "overlay": ".jpg", "confidence": ".png", "probabilities": ".npz"}
 """What can be written, each kind into a folder of its name, and how the files end."""
@@ -97,7 +98,7 @@ def infer_images(
     check_writable("out_dir", out_dir)
     todo = {}
     for name, path in images.items():
-        files = {kind: Path(out_dir, kind, name + KINDS[kind]) for kind in kinds}
+        files = {kind: inside("out_dir", out_dir, Path(kind, name + KINDS[kind])) for kind in kinds}
         missing = {kind: file for kind, file in files.items() if overwrite or not os.path.lexists(file)}
         if missing:
             todo[path] = missing

@@ -8,6 +8,7 @@ drawn at random.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from cityseg_ext.checks import check_at_least, check_choice
 from cityseg_ext.functional.mask_decoder import EFFORTS, MaskDecoder
 from cityseg_ext.functional.synthetic import render_scene
 from cityseg_ext.labels import COLOR_ALIASES, COLORS, LABEL_BY_NAME, LABELS
+from cityseg_ext.whole_file import write_whole
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -89,8 +91,9 @@ def train_mask_decoder(
         if progress is not None:
             progress(step, steps, running)
     out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(out, **{name: value.half().numpy() for name, value in average.items()})
+    data = io.BytesIO()
+    np.savez(data, **{name: value.half().numpy() for name, value in average.items()})
+    write_whole(out, data.getvalue())
     return out
 
 

@@ -9,6 +9,7 @@ from cityseg_ext.apis.mask_file import Conversion, Job, MaskFacts, is_current, r
 from cityseg_ext.checks import expected, shorten
 from cityseg_ext.datasets.files import files_by_stem, stem_of, walk_files
 from cityseg_ext.labels import LABEL_SUFFIXES, PAIR_SUFFIXES, PHOTO_SUFFIXES
+from cityseg_ext.whole_file import inside
 
 PAIRS = "pairs"
 TARGETS = ("train_ids", "label_ids")
@@ -84,12 +85,13 @@ def plan(
         Jobs; and the facts about the masks that are there already.
 
     Raises:
-        ValueError: if a mask would be written over a label, or over a file that is not of this conversion.
+        ValueError: if a mask would be written over a label, over a file that is not of this conversion, or through a
+            link out of the folder.
     """
     inputs = {_identity(label) for label in labels.values()} - {None}
     todo, done, foreign = [], {}, []
     for stem, label in list(labels.items())[:max_images]:
-        job = Job(label, f"{dst / stem}{suffix}")
+        job = Job(label, str(inside("dst", dst, f"{stem}{suffix}")))
         if not os.path.lexists(job.mask):
             todo.append(job)
             continue

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cityseg_ext.apis.whole_files import write_whole
 from cityseg_ext.checks import file_problem
+from cityseg_ext.whole_file import inside
 
 
 class OwnFolder:
@@ -37,12 +38,12 @@ class OwnFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         # Unfinished at first: a call that is interrupted is recognised, and its files may be replaced.
         self._write_stamp({})
-        for path in list(earlier):
+        for path in [inside("folder", self.path, path.relative_to(self.path)) for path in earlier]:
             path.unlink()
 
     def write(self, name: str | Path, data: bytes) -> Path:
         """Write a file below the folder, whole or not at all."""
-        path = self.path / name
+        path = inside("folder", self.path, name)
         write_whole(path, data)
         return path
 

@@ -16,6 +16,7 @@ from cityseg_ext.apis.predictor import Predictor
 from cityseg_ext.apis.runs import CURVES, test, train
 from cityseg_ext.apis.synthetic_cityscapes import NUM_TRAIN, NUM_VAL, write_synthetic_cityscapes
 from cityseg_ext.apis.synthetic_drive import SyntheticDrive
+from cityseg_ext.whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def quickstart(
             scalars=str(result.scalars),
             minutes=result.minutes,
         )
-        stamp.write_text(json.dumps(done, indent=2))
+        write_whole(stamp, json.dumps(done, indent=2).encode())
     panels = Path(cfg.work_dir, "panels")
     metrics = test(cfg, done["checkpoint"], show_dir=str(panels)).metrics
     return QuickstartResult(

@@ -18,6 +18,7 @@ from cityseg_ext.apis.run_log import RunLog, read_run, run_names
 from cityseg_ext.apis.whole_files import check_writable, write_whole
 from cityseg_ext.checks import expected, file_problem
 from cityseg_ext.functional.boundary_scores import BAND_WIDTH, TOLERANCE
+from cityseg_ext.whole_file import inside
 
 PAGE = "report.html"
 NONE = "–"
@@ -95,7 +96,7 @@ def write_report(
     runs = [_read(Path(folder), name) for folder, name in zip(work_dirs, names, strict=True)]
     if out is None:
         other = "".join("_with_" + re.sub(r"[^\w.-]+", "_", name) for name in names[1:])
-        out = runs[0].folder / f"{FOLDER}{other}"
+        out = inside("work_dir", runs[0].folder, Path(f"{FOLDER}{other}", PAGE)).parent
     check_writable("out", str(out))
     drawn = charts(names, [run.log for run in runs], [run.record for run in runs])
     pictures = {f"{stem}.png": png(figure) for stem, (_, figure) in drawn.items()}
@@ -161,7 +162,7 @@ def _extremes(run: _Run, prefix: str) -> list[Row]:
         panels = []
         for row in rows:
             path = run.folder / FOLDER / row["panel"]
-            if path.is_file():
+            if path.is_file() and not path.is_symlink():  # a record may come from somebody else
                 panels.append(dict(row, file=f"{prefix}{row['panel']}", data=path.read_bytes()))
             else:
                 run.notices.append(f"{run.name}: the picture of {row['name']} is gone: {path}")

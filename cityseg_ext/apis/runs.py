@@ -23,15 +23,19 @@ from cityseg_ext.apis.manifest import write_manifest
 from cityseg_ext.apis.provenance import provenance
 from cityseg_ext.apis.ranks import join_processes
 from cityseg_ext.apis.report_html import write_report
-from cityseg_ext.apis.report_record import FOLDER, make_record, write_record
+from cityseg_ext.apis.report_record import FOLDER, RECORD, make_record, write_record
 from cityseg_ext.apis.resume import set_resume
+from cityseg_ext.apis.torchvision_guard import hide_broken_torchvision
 from cityseg_ext.apis.whole_files import check_writable
+from cityseg_ext.apis.work_dir import check_work_dir
 from cityseg_ext.checks import expected
+from cityseg_ext.hooks.preflight import check_has_batches
 from cityseg_ext.hooks.report import ReportHook
 from cityseg_ext.hooks.segmentor import segmentor_of
 from cityseg_ext.hooks.stop_signals import StopSignalsHook
 from cityseg_ext.hooks.write_predictions import WritePredictionsHook
 from cityseg_ext.optim.sharded import ShardedRunner
+from cityseg_ext.whole_file import inside
 
 CURVES = "curves.png"
 _RUN_NUMBERS = itertools.count(1)
@@ -79,7 +83,7 @@ def train(cfg: Config, resume: str | None = None, trust: bool = False, command: 
     """
     origin = cfg
     cfg = copy.deepcopy(cfg)  # the caller's stays as it is
-    check_writable("work_dir", cfg.work_dir)
+    check_work_dir(cfg)
     set_resume(cfg, resume, trust)
     join_processes(cfg)
     fill_statistics(cfg)
@@ -87,6 +91,7 @@ def train(cfg: Config, resume: str | None = None, trust: bool = False, command: 
     runner = build_runner(cfg)
     runner.trust = trust
     check_pretrained(segmentor_of(runner.model))
+    check_has_batches(runner.train_loop)
     if is_main_process():
         write_manifest(origin, runner.seed, command, cfg.load_from if cfg.resume else None)
     try:
@@ -106,13 +111,12 @@ def train(cfg: Config, resume: str | None = None, trust: bool = False, command: 
                 hook.release()
     best = next((hook.best_ckpt_path for hook in runner.hooks if getattr(hook, "best_ckpt_path", None)), None)
     last = best or runner.message_hub.runtime_info.get("last_ckpt")
-    minutes = (time.monotonic() - start) / 60
     return TrainResult(
         work_dir=Path(cfg.work_dir),
         checkpoint=Path(last) if last else None,
         scalars=Path(runner.log_dir, "vis_data", "scalars.json"),
+        minutes=(time.monotonic() - start) / 60,
         curves=_draw_curves(runner),
-        minutes=minutes,
     )
 
 
@@ -169,9 +173,9 @@ def test(
     """
     origin = cfg
     cfg = copy.deepcopy(cfg)  # the caller's stays as it is
-    report_dir = str(Path(cfg.work_dir, FOLDER)) if report else None
-    folders = dict(work_dir=cfg.work_dir, show_dir=show_dir, out_dir=out_dir, report=report_dir)
-    for name, folder in folders.items():
+    report_dir = str(inside("work_dir", cfg.work_dir, Path(FOLDER, RECORD)).parent) if report else None
+    check_work_dir(cfg)
+    for name, folder in dict(show_dir=show_dir, out_dir=out_dir, report=report_dir).items():
         if folder is not None:
             check_writable(name, folder)
     pictures = WritePredictionsHook(show_dir, out_dir) if show_dir is not None or out_dir is not None else None
@@ -247,6 +251,7 @@ def build_runner(cfg: Config) -> _Runner | _ShardedRunner:
     """A runner with a name of its own: mmengine shares logger and visualizer between runs of one name."""
     if (cfg.get("randomness") or {}).get("deterministic"):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it PyTorch refuses matrix products
+    hide_broken_torchvision()
     cfg.setdefault("experiment_name", f"{Path(cfg.filename).stem}_{next(_RUN_NUMBERS)}")
     if cfg.get("strategy") is None:
         return _Runner.from_cfg(cfg)

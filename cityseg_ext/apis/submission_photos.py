@@ -60,7 +60,7 @@ def photo_size(path: str) -> tuple[int, int]:
         with Image.open(path) as image:
             return image.height, image.width
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise unreadable(path, "photograph", f"one without a readable header ({error})") from error
+        raise unreadable(path, f"one without a readable header ({error})") from error
 
 
 def wanted_size(split: str, size: tuple[int, int] | None = None) -> tuple[int, int] | None:

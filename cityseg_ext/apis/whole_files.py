@@ -3,40 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from cityseg_ext.checks import expected
+from cityseg_ext.whole_file import PART_NAME, whole_file, write_whole
 
-PART_NAME = re.compile(r"\.\d+-\d+\.cityseg-part")
-"""Names of files that are being written; what a killed run has left of them may be removed."""
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """The name of a file to write, which then takes the place of ``path``; if an error leaves the block, it does not.
-
-    The folder is made if need be.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Short, so that every name that the target may have fits; no two threads share it.
-    part = path.parent / f".{os.getpid()}-{threading.get_native_id()}.cityseg-part"
-    try:
-        yield part
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; the folder is made if need be."""
-    with whole_file(path) as part:
-        part.write_bytes(data)
+__all__ = ["check_writable", "remove_parts", "whole_file", "write_whole"]
 
 
 def remove_parts(folder: str | Path) -> None:

@@ -35,7 +35,8 @@ class Quarantine:
         if self.file is not None:
             line = json.dumps(dict(photo=path, reason=reason)) + "\n"
             # One write in append mode: lines of several processes do not mix.
-            handle = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            no_link = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
+            handle = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | no_link, 0o644)
             try:
                 os.write(handle, line.encode())
             finally:

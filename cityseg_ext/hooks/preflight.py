@@ -9,6 +9,7 @@ from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_world_size
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
+from mmengine.runner import EpochBasedTrainLoop
 from mmengine.runner.base_loop import BaseLoop
 from mmseg.registry import HOOKS
 from torch import nn
@@ -53,6 +54,15 @@ class PreflightHook(Hook):
             _check_monitors(runner)
             _check_batches_of_one(model, runner._train_loop.dataloader)
             runner.logger.info(f"Backbone weights at the start: {_pretrained(model.backbone)}")
+
+
+def check_has_batches(loop: BaseLoop) -> None:
+    """Raise ``ValueError`` if an epoch has no batch: mmengine would, with an assertion about something else."""
+    if isinstance(loop, EpochBasedTrainLoop) and len(loop.dataloader) == 0:
+        images = len(loop.dataloader.dataset)
+        found = f"{loop.dataloader.batch_size} for {images} images on {get_world_size()} processes"
+        rule = "so small that there is a whole batch (`drop_last` leaves out others)"
+        raise ValueError(expected("train_dataloader.batch_size", rule, found))
 
 
 def _log_unsmoothed(runner, prefix: str) -> None:

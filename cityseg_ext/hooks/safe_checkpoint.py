@@ -129,12 +129,21 @@ class SafeCheckpointHook(CheckpointHook):
                 self._remove(path)
 
     def _remove(self, path: str) -> None:
-        if not is_main_process():
+        if not is_main_process() or not self._is_ours(path):
             return
         if self.file_backend.isfile(path):
             self.file_backend.remove(path)
         elif self.file_backend.isdir(path):  # as DeepSpeed saves them
             self.file_backend.rmtree(path)
+
+    def _is_ours(self, path: str) -> bool:
+        """Whether a path can be a checkpoint of this run: what is the best so far, a resumed checkpoint may say.
+
+        It may be one of the run that this one goes on from; or any path at all, if the checkpoint is hostile.
+        """
+        folder, name = os.path.split(path)
+        is_here = folder == self.out_dir or os.path.realpath(folder) == os.path.realpath(self.out_dir)
+        return is_here and os.path.splitext(name)[1] == os.path.splitext(self.filename_tmpl)[1]
 
 
 class _Postponed:

@@ -34,6 +34,7 @@ class WholeFileBackend(LocalBackend):
         part = path.parent / f".{os.getpid()}.cityseg-part"
         try:
             try:
+                part.unlink(missing_ok=True)  # it may be a link that somebody has put there
                 with open(part, "wb") as file:
                     file.write(obj)
                     file.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 
 from cityseg_ext.hooks.prediction_panel import class_map, prediction_panel, relative_name
+from cityseg_ext.whole_file import inside, write_whole
 
 
 @HOOKS.register_module()
@@ -43,9 +43,9 @@ class WritePredictionsHook(Hook):
         for sample in outputs or ():
             name = str(Path(relative_name(sample.img_path, dataset)).with_suffix(".png"))
             if self.out_dir is not None:
-                _write(Path(self.out_dir, name), class_map(sample.pred_sem_seg.data))
+                _write(inside("out_dir", self.out_dir, name), class_map(sample.pred_sem_seg.data))
             if self.show_dir is not None:
-                _write(Path(self.show_dir, name), prediction_panel(sample, dataset)[..., ::-1])
+                _write(inside("show_dir", self.show_dir, name), prediction_panel(sample, dataset)[..., ::-1])
             self.names.add(name)
 
     def after_test(self, runner) -> None:
@@ -56,14 +56,7 @@ class WritePredictionsHook(Hook):
 
 
 def _write(path: Path, picture: np.ndarray) -> None:
-    """Write a PNG, whole or not at all; the folder is made if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     done, data = cv2.imencode(".png", picture)
     if not done:
         raise ValueError(f"Expected a picture that can be written as PNG for '{path}', but got shape {picture.shape}.")
-    part = path.parent / f".{os.getpid()}.cityseg-part"
-    try:
-        part.write_bytes(data.tobytes())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, data.tobytes())

@@ -90,8 +90,8 @@ class LabelCache:
             print_log(message, logger="current", level=logging.WARNING)
 
     def _entry(self, path: str, settings: str) -> Path:
-        name = f"{_VERSION}\n{settings}\n{os.path.abspath(path)}"
-        return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.label"
+        name = f"{_VERSION}\n{settings}\n{os.path.abspath(path)}".encode(errors="surrogateescape")  # not all are UTF-8
+        return self.folder / f"{hashlib.sha256(name).hexdigest()[:32]}.label"
 
 
 def file_state(path: str) -> list[int] | None:

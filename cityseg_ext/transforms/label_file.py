@@ -10,6 +10,7 @@ from PIL import Image
 
 from cityseg_ext.checks import file_problem, shorten
 from cityseg_ext.functional.color_mask import DecodedMask, decode_color_mask, decode_label_ids
+from cityseg_ext.functional.lossy_mask import looks_painted
 from cityseg_ext.labels import IGNORE_INDEX, Taxonomy
 from cityseg_ext.transforms.image_file import decode_image, read_image_bytes, take_half
 
@@ -57,12 +58,21 @@ def read_label(
         cure = "Pair the right files, or export the label at full size with nearest-neighbour resizing."
         raise ValueError(file_problem(path, rule, f"{pixels.shape[1]}x{pixels.shape[0]}", cure))
     if source == "color":
+        if decoding.get("mode") == "robust":  # it would find some class for each pixel of a photograph
+            _check_painted(path, pixels[..., :3] if order == "rgb" else pixels[..., 2::-1], taxonomy, half)
         return decode_color_mask(pixels, taxonomy.color_to_index, order, **decoding)
     if source == "label_ids":
         id_to_index = {number % 256: index for number, index in taxonomy.id_to_index.items()}
     else:
         id_to_index = {index: index for index in range(taxonomy.num_classes)} | {IGNORE_INDEX: IGNORE_INDEX}
     return decode_label_ids(pixels, id_to_index)
+
+
+def _check_painted(path: str, pixels: np.ndarray, taxonomy: Taxonomy, half: str | None) -> None:
+    if not looks_painted(pixels, taxonomy.color_to_index):
+        rule = f"a mask whose colours are near those of {taxonomy.name}"
+        other = "Is the mask in the other half? Set photo_side='right' (tools/convert_masks.py: --half left)."
+        raise ValueError(file_problem(path, rule, "a picture like a photograph", other if half else ""))
 
 
 def read_ids(path: str, cure: str = _COLOR_CURE, backend_args: dict | None = None) -> np.ndarray:

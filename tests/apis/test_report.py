@@ -1,5 +1,6 @@
 """Records of test runs, and the pages made of them."""
 
+import base64
 import json
 import os
 import subprocess
@@ -261,3 +262,16 @@ def test_a_browser_shows_it_without_scrolling_sideways(tmp_path, width, height):
         [*command, (first / f"report_with_{second.name.replace(' ', '_')}" / "report.html").as_uri()], timeout=120
     )
     assert picture.stat().st_size > 10_000
+
+
+def test_a_report_shows_no_linked_file(tmp_path):
+    """A work dir may come from somebody else, and the report of it be given to a third."""
+    run = work_of_a_test(tmp_path / "run")
+    (tmp_path / "secret").write_text("of mine")
+    panel = run / FOLDER / "worst_1.png"
+    panel.unlink()
+    panel.symlink_to(tmp_path / "secret")
+    written = write_report([run], tmp_path / "out")
+    assert [notice for notice in written.notices if "is gone" in notice]
+    assert all(b"of mine" not in path.read_bytes() for path in (tmp_path / "out").iterdir())
+    assert base64.b64encode(b"of mine") not in written.page.read_bytes()

@@ -14,6 +14,7 @@ from cityseg_ext.apis.predictor import Predictor
 from cityseg_ext.apis.runs import test as run_test
 from cityseg_ext.apis.submission import make_submission
 from cityseg_ext.apis.submission_check import check_submission
+from cityseg_ext.apis.submission_photos import check_sizes
 from cityseg_ext.labels import CITYSCAPES_19, PREDICTION_NAME, SPLIT_CITIES, SPLIT_IMAGES, own_taxonomy
 
 
@@ -182,3 +183,9 @@ def test_mistakes_are_named(make, cfg, tmp_path, monkeypatch):
         monkeypatch.setattr(submission, "Predictor", fake)
         with pytest.raises(ValueError, match="official ids are known"):
             make()
+
+
+def test_a_photograph_without_a_header_is_named(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="a.png' to be a readable image.*without a readable header"):
+        check_sizes({"ulm_000000_000000": str(tmp_path / "a.png")}, (1024, 2048))

@@ -94,6 +94,32 @@ def test_a_disk_that_cannot_be_written(tmp_path, monkeypatch, fault):
     assert (kept / "epoch_1.pth").read_bytes() == b"before" and folder.exists() == (fault != "vanished")
 
 
+def test_a_run_that_goes_on_in_another_folder_leaves_the_first_one_alone(tmp_path):
+    """mmengine removes the best checkpoint so far, wherever that is."""
+    toy_runner(tmp_path / "a", values=[3, 2], train_cfg=dict(by_epoch=True, max_epochs=2)).train()
+    before = names(tmp_path / "a")
+    runner = toy_runner(tmp_path / "b", values=[1], load_from=str(tmp_path / "a" / "epoch_2.pth"))
+    runner._resume = True
+    runner.train()
+    assert names(tmp_path / "a") == before and names(tmp_path / "b") == ["best_score_epoch_3.pth", "epoch_3.pth"]
+
+
+@pytest.mark.parametrize("place", ["elsewhere/mine", "work/mine", "work/../work/log.txt"])
+def test_a_checkpoint_cannot_have_other_files_removed(place, tmp_path):
+    """mmengine removes what the checkpoint names as the best so far, a folder with all that is in it."""
+    toy_runner(tmp_path / "work", values=[3, 2], train_cfg=dict(by_epoch=True, max_epochs=2)).train()
+    if place.endswith(".txt"):
+        (tmp_path / place).write_text("mine")
+    else:
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "mine.txt").write_text("mine")
+    checkpoint = read_checkpoint(str(tmp_path / "work" / "epoch_2.pth"))
+    checkpoint["message_hub"]["runtime_info"]["best_ckpt"] = str(tmp_path / place)
+    torch.save(checkpoint, tmp_path / "evil.pth")
+    toy_runner(tmp_path / "work", values=[1], load_from=str(tmp_path / "evil.pth"), resume=True).train()
+    assert (tmp_path / place).exists() and "best_score_epoch_3.pth" in names(tmp_path / "work")
+
+
 def test_parts_of_killed_runs_are_removed_after_an_hour(tmp_path):
     old, new = tmp_path / ".12.cityseg-part", tmp_path / ".13.cityseg-part"
     for part in (old, new):

@@ -186,3 +186,9 @@ def test_processes_share_a_folder(tmp_path):
 def test_repr_names_the_folder(tmp_path):
     assert f"cache_dir='{tmp_path / 'c'}'" in repr(transform(tmp_path / "c"))
     assert "cache_dir" not in repr(transform())
+
+
+def test_names_need_not_be_utf8(tmp_path):
+    path = mask(tmp_path / os.fsdecode(b"caf\xe9.png"))
+    assert (load(path, tmp_path / "cache") == load(path, tmp_path / "cache")).all()
+    assert len(list((tmp_path / "cache").iterdir())) == 1
