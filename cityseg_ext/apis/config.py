@@ -43,7 +43,7 @@ def load_config(
     Raises:
         FileNotFoundError: if there is no such config or weights file.
         TypeError: if there is no such option.
-        ValueError: if an option does not fit the config.
+        ValueError: if the file is no config, or an option does not fit it.
 
     Example:
         >>> cfg = load_config('configs/unet_ce.py', num_epochs=3, lr=1e-3)  # doctest: +SKIP
@@ -53,6 +53,8 @@ def load_config(
         near = did_you_mean(Path(path).name, names)
         cure = f"{near} In '{configs_folder()}' there are {', '.join(names)}.".strip()
         raise FileNotFoundError(expected("config", "an existing file", repr(path), cure))
+    if Path(path).suffix not in (".py", ".json", ".yaml", ".yml"):
+        raise ValueError(expected("config", "a config (.py) or the manifest.json of a training run", repr(path)))
     is_manifest = path.endswith(".json")
     cfg = config_of(path) if is_manifest else Config.fromfile(path)
     cfg.launcher = launcher
