@@ -19,6 +19,8 @@ from cityseg_ext.datasets.quarantine import Quarantine
 from cityseg_ext.hooks import BadSamplesHook
 from cityseg_ext.hooks.replayed_batches import replayed
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 @pytest.fixture
 def city(tiny_city, tmp_path):
