@@ -14,6 +14,8 @@ import torch
 from prettytable import PrettyTable
 from torch.profiler import ProfilerActivity, profile
 
+from cityseg_ext.apis.provenance import hardware
+
 Ways = dict[str, Callable[[], object]]
 PEERS = (
     "onedl-mmsegmentation",
@@ -68,7 +70,9 @@ def compare(
                 peak=peaks[name],
             )
         )
-    facts = dict(threads=threads, hardware=torch.cuda.get_device_name() if gpu else cpu_name())
+    machine = hardware()
+    name = machine["device"] if gpu else f"{machine['processor']} ({machine['cores']} cores)"
+    facts = dict(threads=threads, hardware=name)
     if gpu and least_bytes is not None:
         facts["copy_rate"] = copy_rate()
         for row in rows:
@@ -113,7 +117,7 @@ def copy_rate() -> float:
 
 def quartiles(times: list[float], against: list[float]) -> list[float]:
     ratios = [one / other for one, other in zip(times, against, strict=True)]
-    return statistics.quantiles(ratios, n=4, method="inclusive")
+    return statistics.quantiles(ratios if len(ratios) > 1 else 2 * ratios, n=4, method="inclusive")
 
 
 def peak_memory(way: Callable[[], object], gpu: bool = torch.cuda.is_available()) -> float:
@@ -178,10 +182,3 @@ def version_of(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()} ({os.cpu_count()} cores)"

@@ -10,9 +10,6 @@ was chosen. Runs that are done are not made again: delete their folder in --out 
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -109,6 +106,7 @@ def main() -> None:
 
 def run(args: argparse.Namespace, recipe: dict, name: str, folder: Path, seed: int) -> None:
     from cityseg_ext.apis import load_config, train
+    from cityseg_ext.apis.manifest import MANIFEST, read_manifest
     from cityseg_ext.apis.run_log import read_run
 
     options = {"config": name} | recipe
@@ -138,21 +136,15 @@ def run(args: argparse.Namespace, recipe: dict, name: str, folder: Path, seed: i
     start = time.process_time()
     result = train(cfg)
     cpu_minutes = (time.process_time() - start) / 60
-    facts = dict(minutes=result.minutes, cpu_minutes=cpu_minutes, threads=torch.get_num_threads(), **provenance())
+    facts = dict(minutes=result.minutes, cpu_minutes=cpu_minutes, threads=torch.get_num_threads())
+    known = read_manifest(folder / MANIFEST)
+    facts |= {name: known[name] for name in ("commit", "versions", "hardware")}
     scores = read_run(result.scalars).validation[-1]
     (folder / "result.json").write_text(json.dumps(dict(scores=scores, **facts), indent=2))
 
 
 def count(data_root: str) -> int:
     return sum(1 for _ in Path(data_root, "leftImg8bit", "train").rglob("*_leftImg8bit.*"))
-
-
-def provenance() -> dict:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    device = (
-        torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()}, {os.cpu_count()} cores"
-    )
-    return dict(commit=commit, torch=torch.__version__, device=device)
 
 
 def print_table(args: argparse.Namespace, names: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
+from numbers import Real
 
 
 def expected(name: str, rule: str, value: object, cure: str = "") -> str:
@@ -35,9 +36,9 @@ def check_choice(name: str, value: object, choices: Collection[object]) -> None:
 
 
 def check_at_least(name: str, value: float, least: float) -> None:
-    """Raise ``ValueError`` unless ``value >= least`` (NaN fails too)."""
-    if not value >= least:
-        raise ValueError(expected(name, f"at least {least}", value))
+    """Raise ``ValueError`` unless ``value`` is a number and ``value >= least`` (NaN fails too)."""
+    if not isinstance(value, Real) or not value >= least:
+        raise ValueError(expected(name, f"at least {least}", repr(value)))
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:

@@ -54,6 +54,9 @@ NARROW = {
 STEPS = 2  # of an epoch
 
 
+pytestmark = pytest.mark.usefixtures("quick")
+
+
 def is_iteration_based(name):
     return name.endswith("80k")
 

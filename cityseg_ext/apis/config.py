@@ -55,8 +55,9 @@ def load_config(
         cure = f"{near} In '{configs_folder()}' there are {', '.join(names)}.".strip()
         raise FileNotFoundError(expected("config", "an existing file", repr(path), cure))
     if Path(path).suffix not in _SUFFIXES:
+        rule = f"a config ({', '.join(_SUFFIXES[:-1])}) or the manifest.json of a training run"
         cure = "Where both are given, the config comes before the checkpoint."
-        raise ValueError(expected("config", f"a file that ends in one of {', '.join(_SUFFIXES)}", repr(path), cure))
+        raise ValueError(expected("config", rule, repr(path), cure))
     is_manifest = path.endswith(".json")
     cfg = config_of(path) if is_manifest else Config.fromfile(path)
     cfg.launcher = launcher

@@ -17,6 +17,9 @@ def set_data_root(cfg: Config, value: str) -> None:
     """Every data set."""
     cfg.data_root = value
     for loader in dataloaders(cfg):
+        if "dataset" in loader.dataset or "datasets" in loader.dataset:
+            rule = f"left out for a {loader.dataset.type}, whose data sets have roots of their own"
+            raise ValueError(expected("data_root", rule, repr(value)))
         loader.dataset.data_root = value
 
 

@@ -26,6 +26,7 @@ from cityseg_ext.apis.stopwatch import Stopwatch
 from cityseg_ext.apis.synthetic_cityscapes import write_synthetic_cityscapes
 from cityseg_ext.apis.synthetic_pairs import write_synthetic_pairs
 from cityseg_ext.checks import check_at_least, expected
+from cityseg_ext.hooks.dataset_parts import parts_of
 from cityseg_ext.hooks.segmentor import heads_of, segmentor_of
 
 _IMAGES = 16  # that are loaded one by one
@@ -96,7 +97,8 @@ def _short_run(cfg: Config, iterations: int, folder: str) -> Config:
     cfg.model.backbone.init_cfg = None  # frozen stages stay frozen
     cfg.log_processor = dict(by_epoch=False)
     cfg.setdefault("default_hooks", {})["checkpoint"] = None
-    cfg.default_hooks.pop("progress_bar", None)
+    for name in ("progress_bar", "stop_signals"):  # Ctrl-C ends it at once: there is nothing to save
+        cfg.default_hooks.pop(name, None)
     # Without validation it would ask in vain for the score that it watches.
     cfg.custom_hooks = [hook for hook in cfg.get("custom_hooks") or [] if hook.type != "EarlyStoppingHook"]
     return cfg
@@ -158,9 +160,7 @@ class _TimingHook(Hook):
 def _time_loading(runner: Runner) -> tuple[dict[str, list[float]], list[float]]:
     """Transforms of single images, and collating them, in this process; files have been read before."""
     loader = runner.train_loop.dataloader
-    dataset = loader.dataset
-    while not hasattr(dataset, "pipeline"):  # a wrapper of one data set or several
-        dataset = dataset.datasets[0] if hasattr(dataset, "datasets") else dataset.dataset
+    dataset = next(parts_of(loader.dataset))
     times: dict[str, list[float]] = {}
     samples = []
     for timed in (False, True):

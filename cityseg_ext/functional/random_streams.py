@@ -12,7 +12,8 @@ def seed_stream(*key: int) -> None:
     """Set all global generators, of ``random``, NumPy and PyTorch on every device, to the stream that a key names.
 
     A process that knows where it is, such as (seed, epoch, position), needs no state of an earlier process to go on
-    with the same numbers. Streams of different keys are independent: NumPy's ``SeedSequence`` mixes the key.
+    with the same numbers. Streams of different keys are independent, because NumPy's ``SeedSequence`` mixes the key.
+    It fills a short key up with zeros: (0, 3) and (0, 3, 0) name one stream.
 
     Args:
         key: integers from 0 on.

@@ -77,6 +77,11 @@ def test_schedules_that_last_for_the_run_are_stretched(epochs, schedule):
     assert [item.type for item in plateau] == ["LinearLR", "ReduceOnPlateauLR"]
 
 
+def test_a_file_that_is_no_config_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"`config` to be a config \(.py\) or the manifest.json .* got 'README.md'"):
+        load_config("README.md")
+
+
 def test_from_scratch_releases_frozen_stages():
     cfg = load_config(CONFIG, pretrained="none")
     assert cfg.model.backbone.init_cfg is None and cfg.model.backbone.frozen_stages == -1

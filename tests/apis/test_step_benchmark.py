@@ -1,6 +1,7 @@
 import io
 import json
 import runpy
+import signal
 import sys
 
 import numpy as np
@@ -24,8 +25,13 @@ def measured(tiny_city, tmp_path_factory):
     fields = TINY | {"custom_hooks": [dict(type="EarlyStoppingHook", monitor="mDice")]}
     work = tmp_path_factory.mktemp("work")
     cfg = load_config(CONFIG, data_root=str(tiny_city), work_dir=str(work), num_workers=0, cfg_options=fields, **SIZE)
-    before, seen = cfg.pretty_text, []
-    found = benchmark_step(cfg, steps=2, warm_up=1, progress=lambda *arguments: seen.append(arguments))
+    before, seen, listening = cfg.pretty_text, [], signal.getsignal(signal.SIGINT)
+
+    def progress(*arguments):
+        seen.append(arguments)
+        assert signal.getsignal(signal.SIGINT) is listening  # Ctrl-C ends it, and does not save first
+
+    found = benchmark_step(cfg, steps=2, warm_up=1, progress=progress)
     assert cfg.pretty_text == before
     assert not any(work.iterdir())
     return cfg, found, seen

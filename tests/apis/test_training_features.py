@@ -14,6 +14,8 @@ from cityseg_ext.apis.runs import test as run_test
 from cityseg_ext.apis.runs import train
 from cityseg_ext.losses import FocalDiceLoss
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 @pytest.fixture
 def run(tiny_city, tmp_path, monkeypatch):

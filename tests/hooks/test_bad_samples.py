@@ -5,14 +5,21 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT, TINY
+from mmengine.dataset import ConcatDataset
 from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS
+from mmseg.registry import DATA_SAMPLERS, DATASETS
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from cityseg_ext.apis.config import load_config
 from cityseg_ext.apis.runs import train
 from cityseg_ext.datasets.quarantine import Quarantine
+from cityseg_ext.hooks import BadSamplesHook
+from cityseg_ext.hooks.replayed_batches import replayed
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture
@@ -57,6 +64,35 @@ def test_bad_samples_are_left_out_counted_and_listed(city, tmp_path, workers):
     assert len(lines) == len(listed)  # known from before, and not read again
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_whoever_knows_of_a_bad_sample_the_same_one_takes_its_place(city, workers):
+    """So that a resumed run, which knows them all, ends with the same weights."""
+
+    def loaded(dataset, workers):
+        sampler = DATA_SAMPLERS.build(dict(type="DefaultSampler", dataset=dataset, shuffle=True, seed=0))
+        loader = replayed(DataLoader(dataset, 2, sampler=sampler, num_workers=workers, collate_fn=list), (0, 0, 0))
+        return [sample for _ in range(2) for batch in loader for sample in batch]
+
+    known = build(city[0], flip=True)
+    assert known.prepare_data(0) is None and len(known.quarantine) == 1
+    expected = loaded(known, 0)
+    assert len({sample["data_samples"].img_path for sample in expected}) == 3
+    for one, other in zip(expected, loaded(build(city[0], flip=True), workers), strict=True):
+        assert torch.equal(one["inputs"], other["inputs"])
+
+
+def test_data_sets_that_are_joined_have_lists_of_their_own(city, tmp_path):
+    class Runner:
+        work_dir, _resume = str(tmp_path), False
+
+    joined = ConcatDataset([build(city[0]), build(city[0])])
+    Runner.train_dataloader = DataLoader(joined)
+    BadSamplesHook().before_train(Runner)
+    assert joined[0] is not None and joined[4] is not None
+    listed = [json.loads((tmp_path / name).read_text()) for name in ("bad_samples.jsonl", "bad_samples_2.jsonl")]
+    assert [line["photo"] for line in listed] == [city[1]] * 2
+
+
 def test_a_new_run_tries_again(city, tmp_path):
     root, bad = city
     train(config(root, tmp_path, "skip", epochs=1))
@@ -65,9 +101,10 @@ def test_a_new_run_tries_again(city, tmp_path):
     assert not (result.work_dir / "bad_samples.jsonl").exists()
 
 
-def build(root, test_mode=False):
+def build(root, test_mode=False, flip=False):
     init_default_scope("mmseg")
-    pipeline = [dict(type="LoadStreetImage"), dict(type="LoadColorMaskAnnotations"), dict(type="PackSegInputs")]
+    pipeline = [dict(type="LoadStreetImage"), dict(type="LoadColorMaskAnnotations")]
+    pipeline += [dict(type="RandomFlip", prob=0.5)] * flip + [dict(type="PackSegInputs")]
     prefix = dict(img_path="leftImg8bit/train", seg_map_path="gtFine/train")
     kind = dict(type="CityscapesColorMaskDataset", data_root=str(root), data_prefix=prefix, pipeline=pipeline)
     return DATASETS.build(kind | dict(on_error="skip", test_mode=test_mode))

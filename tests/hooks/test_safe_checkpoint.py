@@ -48,8 +48,9 @@ def test_the_latest_is_there_until_a_regular_one_is(tmp_path):
     toy_runner(tmp_path, hooks=[Look(0, 0)], checkpoint=dict(minutes=0, save_best=None)).train()
     assert seen[0] == (1, ["latest.pth"]) and seen[5] == (6, ["epoch_1.pth", "latest.pth"])
     assert names(tmp_path) == ["epoch_2.pth", "epoch_3.pth"]
-    with pytest.raises(ValueError, match="`minutes` to be at least 0, but got -1"):
-        SafeCheckpointHook(minutes=-1)
+    for wrong in (-1, "abc"):  # a word comes from --cfg-options
+        with pytest.raises(ValueError, match=f"`minutes` to be at least 0, but got {wrong!r}"):
+            SafeCheckpointHook(minutes=wrong)
 
 
 def test_older_files_are_removed_last(tmp_path, monkeypatch):
