@@ -78,7 +78,7 @@ def test_schedules_that_last_for_the_run_are_stretched(epochs, schedule):
 
 
 def test_a_file_that_is_no_config_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"`config` to be a config \(.py\) or the manifest.json .* got 'README.md'"):
+    with pytest.raises(ValueError, match=r"`config` to be a config \(.py, .* or the manifest.json .* got 'README.md'"):
         load_config("README.md")
 
 
@@ -166,7 +166,7 @@ def test_mistakes_are_named(tmp_path):
     checkpoint.touch()
     with pytest.raises(FileNotFoundError, match=r"'configs/nothing.py'.*deeplabv3_focaldice.py"):
         load_config("configs/nothing.py")
-    with pytest.raises(ValueError, match="`config` to be a file that ends in .*, but got '.*best.pth'. Where both"):
+    with pytest.raises(ValueError, match="`config` to be a config .*, but got '.*best.pth'. Where both"):
         load_config(str(checkpoint))
     with pytest.raises(FileNotFoundError, match="`pretrained`.*'resnet.pth'"):
         load_config(CONFIG, pretrained="resnet.pth")
