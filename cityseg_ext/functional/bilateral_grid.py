@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from cityseg_ext.checks import check_at_least, expected
 
-_PARTS = (3, 3, 3, 3, 3)
+_PARTS = (3, 3, 2, 2, 2)
 """Cells along the side of a cube: y, x, red, green, blue. Odd, so that a mirrored image has the mirrored cells."""
 
 _REACH = 2
@@ -63,58 +64,54 @@ class BilateralGrid:
         check_at_least("sigma_xy", sigma_xy, 1)
         check_at_least("sigma_rgb", sigma_rgb, 1)
         height, width = image.shape[:2]
+        device = image.device
         # Everything that is a function of one coordinate is a small table: rows, columns, and 256 levels a channel.
-        places = [
-            torch.arange(length, dtype=dtype, device=image.device).sub((length - 1) / 2).div(sigma)
+        tables = [
+            torch.arange(length, dtype=torch.float64, device=device).sub((length - 1) / 2).div(sigma)
             for length, sigma in zip((height, width, 256, 256, 256), (sigma_xy,) * 2 + (sigma_rgb,) * 3, strict=True)
         ]
-        where = (*torch.meshgrid(*(torch.arange(n, device=image.device) for n in (height, width)), indexing="ij"),)
-        where += tuple(image.long().unbind(dim=2))
-        cells = [torch.round(place * parts).long() for place, parts in zip(places, _PARTS, strict=True)]
-        cubes = [
-            (cell + parts // 2).div(parts, rounding_mode="floor") for cell, parts in zip(cells, _PARTS, strict=True)
+        # Rounded, so that a mirrored image has the mirrored cells; with an even number of them a border is in the middle.
+        cells = [
+            torch.round(table * parts - (0.5 if parts % 2 == 0 else 0)).long() + parts // 2
+            for table, parts in zip(tables, _PARTS, strict=True)
         ]
-        lowest = [int(cube.min()) - _REACH for cube in cubes]
-        # Mixed radix numbers: of cubes, with room around them for the corners and the blur, and of cells in a cube.
-        sizes = [int(cube.max()) - low + _REACH + 2 for cube, low in zip(cubes, lowest, strict=True)]
-        strides, inner = _strides(sizes), _strides(_PARTS)
-        cells_of_cube = inner[0] * _PARTS[0]
-        key = torch.zeros(height, width, dtype=torch.int64, device=image.device)
+        # Numbers from 0 on, with room for the nodes of the highest cube and for the blur.
+        firsts = [int(cell[0]) // parts - _REACH for cell, parts in zip(cells, _PARTS, strict=True)]
+        sizes = [
+            (int(cell[-1]) // parts - first + 2 + _REACH) * parts
+            for cell, first, parts in zip(cells, firsts, _PARTS, strict=True)
+        ]
+        strides = _strides(sizes)
+        where = [torch.arange(height, device=device)[:, None], torch.arange(width, device=device)]
+        where += image.long().unbind(dim=2)
+        key = torch.zeros(height, width, dtype=torch.int64, device=device)
+        features = torch.ones(height, width, 1 + len(tables), dtype=dtype, device=device)
         for d, index in enumerate(where):
-            number = (cubes[d] - lowest[d]) * (strides[d] * cells_of_cube)
-            key += (number + (cells[d] + _PARTS[d] // 2) % _PARTS[d] * inner[d])[index]
-        features = torch.stack([(places[d] - lowest[d] + 0.5)[index].flatten() for d, index in enumerate(where)], dim=1)
-        self._build(key.flatten(), features, strides, sizes, cells_of_cube)
-
-    def _build(self, key: Tensor, features: Tensor, strides: list[int], sizes: list[int], cells_of_cube: int) -> None:
-        """Sort pixels into cells, cells into cubes, and cubes' corners into nodes."""
-        device, dtype = key.device, features.dtype
-        key, self._pixels = key.sort(stable=True)
-        keys, cell, counts = key.unique_consecutive(return_inverse=True, return_counts=True)
-        self._cell_starts = counts.cumsum(0) - counts
+            key += ((cells[d] - firsts[d] * _PARTS[d]) * strides[d])[index]
+            features[:, :, 1 + d] = (tables[d] - firsts[d] + 0.5).to(dtype)[index]
+        key, self._pixels = key.flatten().sort(stable=True)
+        points, cell, counts = key.unique_consecutive(return_inverse=True, return_counts=True)
         self.cell_of_pixel = torch.empty_like(cell).scatter_(0, self._pixels, cell)
         self.cell_sizes = counts.to(dtype)[:, None]
+        self._cell_starts = counts.cumsum(0) - counts
 
-        keys = keys.div(cells_of_cube, rounding_mode="floor")
-        cubes, cube, counts = keys.unique_consecutive(return_inverse=True, return_counts=True)
-        self._cube_starts = counts.cumsum(0) - counts
-        stride, size = (torch.tensor(values, device=device) for values in (strides, sizes))
-        inside = self.cell_sums(features) / self.cell_sizes - keys[:, None].div(stride, rounding_mode="floor") % size
-        inside = inside.clamp(0, 1)
-        corners = torch.cartesian_prod(*[torch.arange(2, device=device)] * len(strides))
-        self._weights = torch.where(corners == 1, inside[:, None], 1 - inside[:, None]).prod(dim=2)
-
-        nodes, node = (cubes[:, None] + (corners * stride).sum(dim=1)).unique(return_inverse=True)
-        self._nodes_of_cells = node[cube]
-        sorted_nodes, self._corners = node.flatten().sort(stable=True)
-        self._node_starts = torch.searchsorted(sorted_nodes, torch.arange(len(nodes), device=device))
+        self._stages = []
+        sums = self.cell_sums(features.flatten(0, 1))
+        for d in reversed(range(len(tables))):
+            stride, size, parts = strides[d], sizes[d], _PARTS[d]
+            number = points.div(stride, rounding_mode="floor") % size
+            means = sums[:, 1 + d] / sums[:, 0].clamp_min(torch.finfo(dtype).tiny)
+            node = number.div(parts, rounding_mode="floor")
+            points, stage = _interpolation(points - (number - node * parts) * stride, parts * stride, means - node)
+            self._stages.append(stage)
+            sums = stage.there(sums)
         steps = torch.arange(-_REACH, _REACH + 1, device=device)
-        weights = (torch.exp(-(steps**2) / (2 * _BLUR_VARIANCE)) / math.sqrt(_BLUR_VARIANCE)).to(dtype)
+        weights = torch.exp(-(steps**2) / (2 * _BLUR_VARIANCE)).to(dtype)
         self._neighbours = []
-        for step in strides:
-            wanted = nodes[:, None] + steps * step
-            found = torch.searchsorted(nodes, wanted).clamp_(max=len(nodes) - 1)
-            self._neighbours.append((found, weights * (nodes[found] == wanted)))
+        for stride, parts in zip(strides, _PARTS, strict=True):
+            wanted = points[:, None] + steps * (stride * parts)
+            found = torch.searchsorted(points, wanted).clamp_(max=len(points) - 1)
+            self._neighbours.append((found, weights * (points[found] == wanted)))
 
     def cell_sums(self, values: Tensor) -> Tensor:
         """Add up the pixels of each cell: (H * W, C) -> (M, C)."""
@@ -122,18 +119,51 @@ class BilateralGrid:
 
     def blur(self, values: Tensor) -> Tensor:
         """The kernel-weighted sum over all cells, at each cell: (M, C) -> (M, C)."""
-        cells = torch.arange(len(values), device=values.device)
-        at_corners = torch.stack(
-            [
-                F.embedding_bag(cells, values, self._cube_starts, mode="sum", per_sample_weights=weights.contiguous())
-                for weights in self._weights.unbind(dim=1)
-            ],
-            dim=1,
-        )
-        at_nodes = F.embedding_bag(self._corners, at_corners.flatten(0, 1), self._node_starts, mode="sum")
+        for stage in self._stages:
+            values = stage.there(values)
         for found, weights in self._neighbours:
-            at_nodes = F.embedding_bag(found, at_nodes, mode="sum", per_sample_weights=weights)
-        return F.embedding_bag(self._nodes_of_cells, at_nodes, mode="sum", per_sample_weights=self._weights)
+            values = F.embedding_bag(found, values, mode="sum", per_sample_weights=weights)
+        for stage in reversed(self._stages):
+            values = stage.back(values)
+        return values
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Linear interpolation along one dimension, as a sparse matrix by rows and by columns.
+
+    Attributes:
+        nodes: below and above each point, int64 (P, 2).
+        weights: of these two, (P, 2); their sum is 1.
+        points: that have a share in each node, node after node, int64 (2 P,).
+        shares: the weights in that order, (2 P,).
+        starts: the first point of each node, int64 (nodes,).
+    """
+
+    nodes: Tensor
+    weights: Tensor
+    points: Tensor
+    shares: Tensor
+    starts: Tensor
+
+    def there(self, values: Tensor) -> Tensor:
+        """Points hand what they have to their nodes: (P, C) -> (nodes, C)."""
+        return F.embedding_bag(self.points, values, self.starts, mode="sum", per_sample_weights=self.shares)
+
+    def back(self, values: Tensor) -> Tensor:
+        """Points take what their nodes have: (nodes, C) -> (P, C)."""
+        return F.embedding_bag(self.nodes, values, mode="sum", per_sample_weights=self.weights)
+
+
+def _interpolation(below: Tensor, step: int, fraction: Tensor) -> tuple[Tensor, _Stage]:
+    """The nodes, numbers that rise, of points that lie this fraction of a step above the nodes ``below``."""
+    fraction = fraction.clamp(0, 1)
+    weights = torch.stack([1 - fraction, fraction], dim=1)
+    keys, order = torch.stack([below, below + step], dim=1).flatten().sort(stable=True)
+    numbers, node, counts = keys.unique_consecutive(return_inverse=True, return_counts=True)
+    nodes = torch.empty_like(node).scatter_(0, order, node).view_as(weights)
+    points = order.div(2, rounding_mode="floor")
+    return numbers, _Stage(nodes, weights, points, weights.flatten()[order], counts.cumsum(0) - counts)
 
 
 def _strides(sizes: list[int] | tuple[int, ...]) -> list[int]:
