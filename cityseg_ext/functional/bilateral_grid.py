@@ -85,10 +85,10 @@ class BilateralGrid:
         where = [torch.arange(height, device=device)[:, None], torch.arange(width, device=device)]
         where += image.long().unbind(dim=2)
         key = torch.zeros(height, width, dtype=torch.int64, device=device)
-        features = torch.ones(height, width, 1 + len(tables), dtype=dtype, device=device)
+        features = torch.empty(height, width, len(tables), dtype=dtype, device=device)
         for d, index in enumerate(where):
             key += ((cells[d] - firsts[d] * _PARTS[d]) * strides[d])[index]
-            features[:, :, 1 + d] = (tables[d] - firsts[d] + 0.5).to(dtype)[index]
+            features[:, :, d] = (tables[d] - firsts[d] + 0.5).to(dtype)[index]
         key, self._pixels = key.flatten().sort(stable=True)
         points, cell, counts = key.unique_consecutive(return_inverse=True, return_counts=True)
         self.cell_of_pixel = torch.empty_like(cell).scatter_(0, self._pixels, cell)
@@ -96,11 +96,11 @@ class BilateralGrid:
         self._cell_starts = counts.cumsum(0) - counts
 
         self._stages = []
-        sums = self.cell_sums(features.flatten(0, 1))
+        sums = torch.cat([self.cell_sums(features.flatten(0, 1)), self.cell_sizes], dim=1)
         for d in reversed(range(len(tables))):
             stride, size, parts = strides[d], sizes[d], _PARTS[d]
             number = points.div(stride, rounding_mode="floor") % size
-            means = sums[:, 1 + d] / sums[:, 0].clamp_min(torch.finfo(dtype).tiny)
+            means = sums[:, d] / sums[:, -1].clamp_min(torch.finfo(dtype).tiny)
             node = number.div(parts, rounding_mode="floor")
             points, stage = _interpolation(points - (number - node * parts) * stride, parts * stride, means - node)
             self._stages.append(stage)

@@ -11,11 +11,11 @@ from torch import Tensor
 from cityseg_ext.checks import check_at_least, expected
 from cityseg_ext.functional.bilateral_grid import BilateralGrid
 
-_BLOCK = 32
+_BLOCK = 16
 """Rows, or columns, that one matrix smooths: enough for fast products, few enough to waste little outside the band."""
 
-_STRIP = 2
-"""Blocks of rows worked on together: few enough for a processor's cache, enough for its threads."""
+_STRIP = 64
+"""Rows worked on together, in whole blocks: few enough for a processor's cache, enough to keep its threads busy."""
 
 _TRUNCATE = 3
 """Where the smoothness kernel ends, in standard deviations: 0.3 % of it are farther away."""
@@ -84,82 +84,95 @@ def dense_crf(
     log_p = torch.empty(height * width, classes, dtype=dtype, device=probabilities.device)
     log_p.copy_(probabilities.flatten(1).t()).clamp_min_(torch.finfo(dtype).tiny).log_()
     log_p = log_p.view(height, width, classes)
-    grid = smoothing = None
+    grid = None
     if steps and appearance_weight > 0:
         grid = BilateralGrid(image.to(log_p.device), appearance_sigma_xy, appearance_sigma_rgb, dtype)
         norm = grid.blur(grid.cell_sizes).clamp_min(torch.finfo(dtype).tiny).rsqrt()
         cells = grid.cell_of_pixel.view(height, width)
-    reach = 0
-    if steps and smooth_weight > 0:
-        reach = _reach(smooth_sigma)
-        down, right = (_blocks(smoothing_matrix(length, smooth_sigma), reach).to(log_p) for length in (height, width))
-        smoothing = down, right * smooth_weight
-    q, spare = (_padded(height, reach, log_p[0]) for _ in range(2))
-    inside = slice(reach, reach + height)
+    smoothing = _Smoothing(log_p, smooth_sigma, smooth_weight if steps else 0)
+    q, spare = smoothing.room(), smoothing.room()
+    inside = slice(smoothing.reach, smoothing.reach + height)
     torch.softmax(log_p, dim=2, out=q[inside])
+    strip = torch.empty_like(log_p[:_STRIP])
     for _ in range(steps):
         if grid is not None:
             message = grid.blur(grid.cell_sums(q[inside].flatten(0, 1)).mul_(norm)).mul_(appearance_weight * norm)
-        for top in range(0, height, _STRIP * _BLOCK):
-            rows = slice(top, min(top + _STRIP * _BLOCK, height))
+        for top in range(0, height, _STRIP):
+            unary = log_p[top : top + _STRIP]
+            logits = strip[: len(unary)]
             if grid is None:
-                logits = log_p[rows].clone()
+                logits.copy_(unary)
             else:
-                logits = message.index_select(0, cells[rows].flatten()).view_as(log_p[rows]).add_(log_p[rows])
-            if smoothing is not None:
-                _add_smoothed(logits, q, top, *smoothing, reach)
-            torch.softmax(logits, dim=2, out=spare[inside][rows])
+                torch.index_select(message, 0, cells[top : top + _STRIP].flatten(), out=logits.flatten(0, 1))
+                logits += unary
+            smoothing.add(logits, q, top)
+            torch.softmax(logits, dim=2, out=spare[inside][top : top + _STRIP])
         q, spare = spare, q
     del spare, log_p
     return q[inside].flatten(0, 1).t().contiguous().view(classes, height, width)
 
 
-def smoothing_matrix(length: int, sigma: float) -> Tensor:
-    """The Gaussian kernel along a line of pixels, normalised symmetrically: float64 (length, length).
+class _Smoothing:
+    """The smoothness kernel on strips of an image (H, W, C): along columns, then along rows.
 
-    The kernel of an image is the product of those of its columns and rows, and so is its norm.
+    The kernel of an image is the product of those of its columns and rows, and so is its norm. Sums run over blocks of
+    lines with zeros around them, all blocks in one product of matrices: a few large operations, not many small ones.
+
+    Attributes:
+        reach: lines of zeros before the first row and, at least, after the last one; 0 if the weight is.
+    """
+
+    def __init__(self, like: Tensor, sigma: float, weight: float) -> None:
+        self._like = like
+        self.reach = max(1, math.ceil(_TRUNCATE * sigma)) if weight > 0 else 0
+        if self.reach:
+            height, width, classes = like.shape
+            self._down = smoothing_blocks(height, sigma, self.reach).to(like)
+            self._right = weight * smoothing_blocks(width, sigma, self.reach).to(like)
+            self._columns = self._zeros_around(width, min(_STRIP, height), classes)
+
+    def room(self) -> Tensor:
+        """An image of zeros with zeros around it."""
+        return self._zeros_around(*self._like.shape)
+
+    def add(self, logits: Tensor, image: Tensor, top: int) -> None:
+        """Add to a strip's logits what is smoothed of the image, which has zeros around it, from row ``top`` on."""
+        if not self.reach:
+            return
+        rows, width, _ = logits.shape
+        blocks = self._down[top // _BLOCK : (top + _STRIP) // _BLOCK]
+        smoothed = _products(blocks, image[top : top + len(blocks) * _BLOCK + 2 * self.reach])[:rows]
+        columns = self._columns[:, :rows]
+        columns[self.reach : self.reach + width] = smoothed.transpose(0, 1)
+        logits += _products(self._right, columns)[:width].transpose(0, 1)
+
+    def _zeros_around(self, length: int, *line: int) -> Tensor:
+        return self._like.new_zeros(length + -length % _BLOCK + 2 * self.reach, *line)
+
+
+def _products(blocks: Tensor, lines: Tensor) -> Tensor:
+    """Each block (B, B + 2 reach) times the lines it is about, which are views: (L + 2 reach, ...) -> (L, ...)."""
+    windows = lines.flatten(1).unfold(0, blocks.shape[2], _BLOCK).transpose(1, 2)
+    return torch.bmm(blocks, windows).view(-1, *lines.shape[1:])
+
+
+def smoothing_blocks(length: int, sigma: float, reach: int) -> Tensor:
+    """The Gaussian kernel along a line of pixels, normalised symmetrically, in blocks of rows.
+
+    Returns:
+        float64 (blocks, B, B + 2 reach): what the pixels of each block take from those up to ``reach`` before and after.
 
     Example:
-        >>> smoothing_matrix(3, 1.0).round(decimals=2).tolist()
-        [[0.57, 0.31, 0.08], [0.31, 0.45, 0.31], [0.08, 0.31, 0.57]]
+        >>> smoothing_blocks(3, sigma=1.0, reach=1)[0, :3, :5].round(decimals=2).tolist()
+        [[0.0, 0.62, 0.32, 0.0, 0.0], [0.0, 0.32, 0.45, 0.32, 0.0], [0.0, 0.0, 0.32, 0.62, 0.0]]
     """
-    place = torch.arange(length, dtype=torch.float64)
-    apart = (place[:, None] - place).abs()
-    kernel = torch.exp(-((apart / sigma) ** 2) / 2) * (apart <= _reach(sigma))
-    norm = kernel.sum(dim=1).rsqrt()
-    return norm[:, None] * kernel * norm
-
-
-def _blocks(matrix: Tensor, reach: int) -> Tensor:
-    """What a band matrix holds besides zeros, in blocks of rows: (L, L) -> (blocks, _BLOCK, _BLOCK + 2 reach)."""
-    padded = F.pad(matrix, (reach, -len(matrix) % _BLOCK + reach, 0, -len(matrix) % _BLOCK))
-    starts = range(0, len(padded), _BLOCK)
-    return torch.stack([padded[start : start + _BLOCK, start : start + _BLOCK + 2 * reach] for start in starts])
-
-
-def _padded(length: int, reach: int, line: Tensor) -> Tensor:
-    """Zeros for this many lines in whole blocks, and as far around them as a kernel reaches."""
-    return line.new_zeros(reach + length + -length % _BLOCK + reach, *line.shape)
-
-
-def _smoothed(blocks: Tensor, padded: Tensor) -> Tensor:
-    """One product of matrices for all blocks, of lines that overlap and are not copied: (L + 2 reach, ...) -> (L, ...)."""
-    windows = padded.flatten(1).unfold(0, blocks.shape[2], _BLOCK).transpose(1, 2)
-    return torch.bmm(blocks, windows).view(-1, *padded.shape[1:])
-
-
-def _add_smoothed(logits: Tensor, q: Tensor, top: int, down: Tensor, right: Tensor, reach: int) -> None:
-    """Smooth a strip of the padded (H, W, C) along columns, then along rows, and add it to the strip's logits."""
-    rows, width, classes = logits.shape
-    blocks = down[top // _BLOCK :][:_STRIP]
-    part = _smoothed(blocks, q[top : top + len(blocks) * _BLOCK + 2 * reach])[:rows]
-    columns = _padded(width, reach, logits[:, 0])
-    columns[reach : reach + width] = part.transpose(0, 1)
-    logits += _smoothed(right, columns)[:width].transpose(0, 1)
-
-
-def _reach(sigma: float) -> int:
-    return max(1, math.ceil(_TRUNCATE * sigma))
+    start = torch.arange(0, length, _BLOCK)[:, None, None]
+    row, column = start + torch.arange(_BLOCK)[:, None], start + torch.arange(-reach, _BLOCK + reach)
+    counts = ((row - column).abs() <= reach) & (column >= 0) & (column < length) & (row < length)
+    kernel = torch.exp(-(((row - column).double() / sigma) ** 2) / 2) * counts
+    norm = kernel.sum(dim=2, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny).rsqrt()
+    norm_of_columns = F.pad(norm.flatten(), (reach, reach)).unfold(0, _BLOCK + 2 * reach, _BLOCK)[:, None]
+    return norm * kernel * norm_of_columns
 
 
 def check_crf_inputs(image: Tensor, probabilities: Tensor) -> None:
