@@ -14,7 +14,7 @@ from cityseg_ext.functional.bilateral_grid import BilateralGrid
 _BLOCK = 16
 """Rows, or columns, that one matrix smooths: enough for fast products, few enough to waste little outside the band."""
 
-_STRIP = 64
+_STRIP = 128
 """Rows worked on together, in whole blocks: few enough for a processor's cache, enough to keep its threads busy."""
 
 _TRUNCATE = 3
