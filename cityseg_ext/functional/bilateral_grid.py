@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from cityseg_ext.checks import check_at_least, expected
 
 _PARTS = (3, 3, 2, 2, 2)
-"""Cells along the side of a cube: y, x, red, green, blue. Odd, so that a mirrored image has the mirrored cells."""
+"""Cells along the side of a cube: y, x, red, green, blue. Odd in y and x: a mirrored image has the mirrored cells."""
 
 _REACH = 2
 """Nodes that the blur looks at on either side; the next one would weigh 0.001."""
@@ -26,14 +25,16 @@ class BilateralGrid:
 
     ``f`` is (y / sigma_xy, x / sigma_xy, red / sigma_rgb, green / sigma_rgb, blue / sigma_rgb). As in J. Chen, S.
     Paris, F. Durand, "Real-time edge-aware image processing with the bilateral grid", SIGGRAPH 2007, values go to nodes
-    of a grid of spacing 1 in these five dimensions, are blurred along each, and come back. Two things are different:
+    of a grid of spacing 1 in these five dimensions, are blurred along each, and come back. Three things are different:
 
     * only the corners of cubes that hold a pixel are nodes, as in the permutohedral lattice (A. Adams, J. Baek,
       A. Davis, Eurographics 2010); interpolation in the cubes is linear, and the blur narrower by what that adds;
-    * pixels of one **cell**, a third of a sigma wide, go together, from their mean. A cell of a photograph has some ten
-      pixels, so that only sums over cells cost time for each pixel.
+    * pixels of one **cell**, a third of a sigma wide in place and half of one in colour, go together, from their mean,
+      so that only sums over cells cost time for each pixel;
+    * cells go to the nodes along one dimension at a time, two at each step and not 32 at once, and what meets on the
+      way goes on together, from its mean.
 
-    Memory: about 120 bytes a pixel while it is built; then 16, and about 400 a cell. In noise each pixel is a cell.
+    Memory: about MMM bytes a pixel of a photograph while it is built; then NNN. In noise each pixel is a cell.
 
     Args:
         image: uint8 (H, W, 3).
@@ -63,54 +64,44 @@ class BilateralGrid:
             raise ValueError(expected("image", "uint8 (H, W, 3) of at least one pixel", value))
         check_at_least("sigma_xy", sigma_xy, 1)
         check_at_least("sigma_rgb", sigma_rgb, 1)
-        height, width = image.shape[:2]
-        device = image.device
+        lengths, sigmas = (*image.shape[:2], 256, 256, 256), (sigma_xy, sigma_xy, sigma_rgb, sigma_rgb, sigma_rgb)
         # Everything that is a function of one coordinate is a small table: rows, columns, and 256 levels a channel.
-        tables = [
-            torch.arange(length, dtype=torch.float64, device=device).sub((length - 1) / 2).div(sigma)
-            for length, sigma in zip((height, width, 256, 256, 256), (sigma_xy,) * 2 + (sigma_rgb,) * 3, strict=True)
-        ]
-        # Rounded, so that a mirrored image has the mirrored cells; with an even number of them a border is in the middle.
-        cells = [
-            torch.round(table * parts - (0.5 if parts % 2 == 0 else 0)).long() + parts // 2
-            for table, parts in zip(tables, _PARTS, strict=True)
-        ]
-        # Numbers from 0 on, with room for the nodes of the highest cube and for the blur.
-        firsts = [int(cell[0]) // parts - _REACH for cell, parts in zip(cells, _PARTS, strict=True)]
-        sizes = [
-            (int(cell[-1]) // parts - first + 2 + _REACH) * parts
-            for cell, first, parts in zip(cells, firsts, _PARTS, strict=True)
-        ]
+        places, cells, sizes = zip(*map(_numbered, lengths, sigmas, _PARTS), strict=True)
         strides = _strides(sizes)
-        where = [torch.arange(height, device=device)[:, None], torch.arange(width, device=device)]
-        where += image.long().unbind(dim=2)
-        key = torch.zeros(height, width, dtype=torch.int64, device=device)
-        features = torch.empty(height, width, len(tables), dtype=dtype, device=device)
-        for d, index in enumerate(where):
-            key += ((cells[d] - firsts[d] * _PARTS[d]) * strides[d])[index]
-            features[:, :, d] = (tables[d] - firsts[d] + 0.5).to(dtype)[index]
+        rows, columns = (torch.arange(length, device=image.device) for length in lengths[:2])
+        key = torch.zeros(lengths[:2], dtype=torch.int64, device=image.device)
+        features = torch.empty(*lengths[:2], len(lengths), dtype=dtype, device=image.device)
+        for d, index in enumerate((rows[:, None], columns, *image.long().unbind(dim=2))):
+            key += (cells[d] * strides[d]).to(image.device)[index]
+            features[:, :, d] = places[d].to(features)[index]
         key, self._pixels = key.flatten().sort(stable=True)
         points, cell, counts = key.unique_consecutive(return_inverse=True, return_counts=True)
         self.cell_of_pixel = torch.empty_like(cell).scatter_(0, self._pixels, cell)
         self.cell_sizes = counts.to(dtype)[:, None]
         self._cell_starts = counts.cumsum(0) - counts
-
-        self._stages = []
         sums = torch.cat([self.cell_sums(features.flatten(0, 1)), self.cell_sizes], dim=1)
-        for d in reversed(range(len(tables))):
-            stride, size, parts = strides[d], sizes[d], _PARTS[d]
-            number = points.div(stride, rounding_mode="floor") % size
-            means = sums[:, d] / sums[:, -1].clamp_min(torch.finfo(dtype).tiny)
-            node = number.div(parts, rounding_mode="floor")
-            points, stage = _interpolation(points - (number - node * parts) * stride, parts * stride, means - node)
-            self._stages.append(stage)
+        self._build(points, sums, sizes, strides)
+
+    def _build(self, points: Tensor, sums: Tensor, sizes: tuple[int, ...], strides: list[int]) -> None:
+        """Lead points to nodes along one dimension after another, colours first, and find the nodes' neighbours.
+
+        Sums (P, 6) are those of the places of each point's pixels, and how many they are.
+        """
+        self._stages = []
+        for d in reversed(range(len(_PARTS))):
+            number = points.div(strides[d], rounding_mode="floor") % sizes[d]
+            cube = number.div(_PARTS[d], rounding_mode="floor")
+            below = points - (number - cube * _PARTS[d]) * strides[d]
+            mean = sums[:, d] / sums[:, -1].clamp_min(torch.finfo(sums.dtype).tiny)
+            points, stage = _interpolation(below, _PARTS[d] * strides[d], mean - cube)
             sums = stage.there(sums)
-        steps = torch.arange(-_REACH, _REACH + 1, device=device)
-        weights = torch.exp(-(steps**2) / (2 * _BLUR_VARIANCE)).to(dtype)
+            self._stages.append(stage)
+        steps = torch.arange(-_REACH, _REACH + 1, device=points.device)
+        weights = torch.exp(-(steps**2) / (2 * _BLUR_VARIANCE)).to(sums)
         self._neighbours = []
         for stride, parts in zip(strides, _PARTS, strict=True):
             wanted = points[:, None] + steps * (stride * parts)
-            found = torch.searchsorted(points, wanted).clamp_(max=len(points) - 1)
+            found = torch.searchsorted(points, wanted, out_int32=True).clamp_(max=len(points) - 1)
             self._neighbours.append((found, weights * (points[found] == wanted)))
 
     def cell_sums(self, values: Tensor) -> Tensor:
@@ -126,6 +117,19 @@ class BilateralGrid:
         for stage in reversed(self._stages):
             values = stage.back(values)
         return values
+
+
+def _numbered(length: int, sigma: float, parts: int) -> tuple[Tensor, Tensor, int]:
+    """Where the values of one coordinate lie, in sigmas and in cells, both from the first node on, and how many cells.
+
+    The middle of all values is the middle of a cube. There is room for the nodes of the last cube and for the blur.
+    """
+    place = (torch.arange(length, dtype=torch.float64) - (length - 1) / 2) / sigma
+    # Halves are rounded alike on both sides of the middle, which is a border of cells if their number is even.
+    cell = torch.round(place * parts - (0.5 if parts % 2 == 0 else 0)).long() + parts // 2
+    first = int(cell[0]) // parts - _REACH
+    size = (int(cell[-1]) // parts - first + 2 + _REACH) * parts
+    return place + 0.5 - first, cell - first * parts, size
 
 
 @dataclass(frozen=True)
@@ -166,11 +170,11 @@ def _interpolation(below: Tensor, step: int, fraction: Tensor) -> tuple[Tensor, 
     return numbers, _Stage(nodes, weights, points, weights.flatten()[order], counts.cumsum(0) - counts)
 
 
-def _strides(sizes: list[int] | tuple[int, ...]) -> list[int]:
+def _strides(sizes: tuple[int, ...]) -> list[int]:
     """What one step along each dimension adds to a mixed radix number.
 
     Example:
-        >>> _strides([2, 3, 4])
+        >>> _strides((2, 3, 4))
         [12, 4, 1]
     """
     strides = [1]

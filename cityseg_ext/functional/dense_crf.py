@@ -160,7 +160,7 @@ def smoothing_blocks(length: int, sigma: float, reach: int) -> Tensor:
     """The Gaussian kernel along a line of pixels, normalised symmetrically, in blocks of rows.
 
     Returns:
-        float64 (blocks, B, B + 2 reach): what the pixels of each block take from those up to ``reach`` before and after.
+        float64 (blocks, B, B + 2 reach): what a block's pixels take from those up to ``reach`` before and after.
 
     Example:
         >>> smoothing_blocks(3, sigma=1.0, reach=1)[0, :3, :5].round(decimals=2).tolist()
