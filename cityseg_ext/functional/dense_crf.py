@@ -124,9 +124,10 @@ class _Smoothing:
 
     def __init__(self, like: Tensor, sigma: float, weight: float) -> None:
         self._like = like
-        self.reach = max(1, math.ceil(_TRUNCATE * sigma)) if weight > 0 else 0
+        height, width, classes = like.shape
+        # Past the image there is nothing to reach, however wide the kernel.
+        self.reach = max(1, math.ceil(min(_TRUNCATE * sigma, max(height, width)))) if weight > 0 else 0
         if self.reach:
-            height, width, classes = like.shape
             self._down = smoothing_blocks(height, sigma, self.reach).to(like)
             self._right = weight * smoothing_blocks(width, sigma, self.reach).to(like)
             self._columns = self._zeros_around(width, min(_STRIP, height), classes)
