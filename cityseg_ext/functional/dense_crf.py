@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cityseg_ext.checks import check_at_least, expected
 from cityseg_ext.functional.bilateral_grid import BilateralGrid
 
-_BLOCK = 32
-"""Rows, and columns, worked on together: enough for fast products of matrices, few enough for a processor's cache."""
+_BLOCK = 16
+"""Rows, or columns, that one matrix smooths: enough for fast products, few enough to waste little outside the band."""
+
+_STRIP = 128
+"""Rows worked on together, in whole blocks: few enough for a processor's cache, enough to keep its threads busy."""
 
 _TRUNCATE = 3
 """Where the smoothness kernel ends, in standard deviations: 0.3 % of it are farther away."""
@@ -42,7 +46,7 @@ def dense_crf(
     ``K(i, j) / sqrt(sum_k K(i, k) sum_k K(k, j))``, and labels that differ cost the same (Potts). Numbers are the same
     in every run on one machine. No gradients flow.
 
-    Memory besides input and result, in units of the probabilities: about 2, and that of the grid.
+    Memory besides input and result, in units of the probabilities: about 3, and that of the grid.
 
     Args:
         image: uint8 (H, W, 3), RGB, on any device.
@@ -75,62 +79,101 @@ def dense_crf(
     if not smooth_sigma > 0:
         raise ValueError(expected("smooth_sigma", "above 0, in pixels", smooth_sigma))
     classes, height, width = probabilities.shape
-    p = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
+    dtype = torch.promote_types(probabilities.dtype, torch.float32)
     # Pixels are rows: sums over cells, products along columns and the softmax all read memory in order.
-    log_p = p.clamp_min(torch.finfo(p.dtype).tiny).log().permute(1, 2, 0).contiguous()
-    q = log_p.softmax(dim=2)
-    down = grid = None
-    if steps and smooth_weight > 0:
-        down, right = (smoothing_matrix(length, smooth_sigma).to(q) for length in (height, width))
-        right *= smooth_weight
+    log_p = torch.empty(height * width, classes, dtype=dtype, device=probabilities.device)
+    log_p.copy_(probabilities.flatten(1).t()).clamp_min_(torch.finfo(dtype).tiny).log_()
+    log_p = log_p.view(height, width, classes)
+    grid = None
     if steps and appearance_weight > 0:
-        grid = BilateralGrid(image.to(q.device), appearance_sigma_xy, appearance_sigma_rgb, q.dtype)
-        norm = grid.blur(grid.cell_sizes).clamp_min(torch.finfo(q.dtype).tiny).rsqrt()
+        grid = BilateralGrid(image.to(log_p.device), appearance_sigma_xy, appearance_sigma_rgb, dtype)
+        norm = grid.blur(grid.cell_sizes).clamp_min(torch.finfo(dtype).tiny).rsqrt()
         cells = grid.cell_of_pixel.view(height, width)
-    spare = torch.empty_like(q) if steps else q
+    smoothing = _Smoothing(log_p, smooth_sigma, smooth_weight if steps else 0)
+    q, spare = smoothing.room(), smoothing.room()
+    inside = slice(smoothing.reach, smoothing.reach + height)
+    torch.softmax(log_p, dim=2, out=q[inside])
+    strip = torch.empty_like(log_p[:_STRIP])
     for _ in range(steps):
         if grid is not None:
-            message = appearance_weight * norm * grid.blur(norm * grid.cell_sums(q.view(-1, classes)))
-        for top in range(0, height, _BLOCK):
-            rows = slice(top, top + _BLOCK)
-            logits = log_p[rows].clone()
-            if grid is not None:
-                logits += message.index_select(0, cells[rows].flatten()).view_as(logits)
-            if down is not None:
-                _add_smoothed(logits, q, top, down, right, _reach(smooth_sigma))
-            torch.softmax(logits, dim=2, out=spare[rows])
+            message = grid.blur(grid.cell_sums(q[inside].flatten(0, 1)).mul_(norm)).mul_(appearance_weight * norm)
+        for top in range(0, height, _STRIP):
+            unary = log_p[top : top + _STRIP]
+            logits = strip[: len(unary)]
+            if grid is None:
+                logits.copy_(unary)
+            else:
+                torch.index_select(message, 0, cells[top : top + _STRIP].flatten(), out=logits.flatten(0, 1))
+                logits += unary
+            smoothing.add(logits, q, top)
+            torch.softmax(logits, dim=2, out=spare[inside][top : top + _STRIP])
         q, spare = spare, q
-    return q.permute(2, 0, 1).contiguous()
+    del spare, log_p
+    return q[inside].flatten(0, 1).t().contiguous().view(classes, height, width)
 
 
-def smoothing_matrix(length: int, sigma: float) -> Tensor:
-    """The Gaussian kernel along a line of pixels, normalised symmetrically: float64 (length, length).
+class _Smoothing:
+    """The smoothness kernel on strips of an image (H, W, C): along columns, then along rows.
 
-    The kernel of an image is the product of those of its columns and rows, and so is its norm.
+    The kernel of an image is the product of those of its columns and rows, and so is its norm. Sums run over blocks of
+    lines with zeros around them, all blocks in one product of matrices: a few large operations, not many small ones.
+
+    Attributes:
+        reach: lines of zeros before the first row and, at least, after the last one; 0 if the weight is.
+    """
+
+    def __init__(self, like: Tensor, sigma: float, weight: float) -> None:
+        self._like = like
+        height, width, classes = like.shape
+        # Past the image there is nothing to reach, however wide the kernel.
+        self.reach = max(1, math.ceil(min(_TRUNCATE * sigma, max(height, width)))) if weight > 0 else 0
+        if self.reach:
+            self._down = smoothing_blocks(height, sigma, self.reach).to(like)
+            self._right = weight * smoothing_blocks(width, sigma, self.reach).to(like)
+            self._columns = self._zeros_around(width, min(_STRIP, height), classes)
+
+    def room(self) -> Tensor:
+        """An image of zeros with zeros around it."""
+        return self._zeros_around(*self._like.shape)
+
+    def add(self, logits: Tensor, image: Tensor, top: int) -> None:
+        """Add to a strip's logits what is smoothed of the image, which has zeros around it, from row ``top`` on."""
+        if not self.reach:
+            return
+        rows, width, _ = logits.shape
+        blocks = self._down[top // _BLOCK : (top + _STRIP) // _BLOCK]
+        smoothed = _products(blocks, image[top : top + len(blocks) * _BLOCK + 2 * self.reach])[:rows]
+        columns = self._columns[:, :rows]
+        columns[self.reach : self.reach + width] = smoothed.transpose(0, 1)
+        logits += _products(self._right, columns)[:width].transpose(0, 1)
+
+    def _zeros_around(self, length: int, *line: int) -> Tensor:
+        return self._like.new_zeros(length + -length % _BLOCK + 2 * self.reach, *line)
+
+
+def _products(blocks: Tensor, lines: Tensor) -> Tensor:
+    """Each block (B, B + 2 reach) times the lines it is about, which are views: (L + 2 reach, ...) -> (L, ...)."""
+    windows = lines.flatten(1).unfold(0, blocks.shape[2], _BLOCK).transpose(1, 2)
+    return torch.bmm(blocks, windows).view(-1, *lines.shape[1:])
+
+
+def smoothing_blocks(length: int, sigma: float, reach: int) -> Tensor:
+    """The Gaussian kernel along a line of pixels, normalised symmetrically, in blocks of rows.
+
+    Returns:
+        float64 (blocks, B, B + 2 reach): what a block's pixels take from those up to ``reach`` before and after.
 
     Example:
-        >>> smoothing_matrix(3, 1.0).round(decimals=2).tolist()
-        [[0.57, 0.31, 0.08], [0.31, 0.45, 0.31], [0.08, 0.31, 0.57]]
+        >>> smoothing_blocks(3, sigma=1.0, reach=1)[0, :3, :5].round(decimals=2).tolist()
+        [[0.0, 0.62, 0.32, 0.0, 0.0], [0.0, 0.32, 0.45, 0.32, 0.0], [0.0, 0.0, 0.32, 0.62, 0.0]]
     """
-    place = torch.arange(length, dtype=torch.float64)
-    apart = (place[:, None] - place).abs()
-    kernel = torch.exp(-((apart / sigma) ** 2) / 2) * (apart <= _reach(sigma))
-    norm = kernel.sum(dim=1).rsqrt()
-    return norm[:, None] * kernel * norm
-
-
-def _add_smoothed(logits: Tensor, q: Tensor, top: int, down: Tensor, right: Tensor, reach: int) -> None:
-    """Smooth the rows of (H, W, C) from ``top`` on, along columns and then along rows, and add them to logits."""
-    width = q.shape[1]
-    rows, near = slice(top, top + len(logits)), slice(max(0, top - reach), top + len(logits) + reach)
-    part = (down[rows, near] @ q[near].flatten(1)).view_as(logits)
-    for left in range(0, width, _BLOCK):
-        columns, near = slice(left, left + _BLOCK), slice(max(0, left - reach), left + _BLOCK + reach)
-        logits[:, columns].baddbmm_(right[columns, near].expand(len(part), -1, -1), part[:, near])
-
-
-def _reach(sigma: float) -> int:
-    return max(1, math.ceil(_TRUNCATE * sigma))
+    start = torch.arange(0, length, _BLOCK)[:, None, None]
+    row, column = start + torch.arange(_BLOCK)[:, None], start + torch.arange(-reach, _BLOCK + reach)
+    counts = ((row - column).abs() <= reach) & (column >= 0) & (column < length) & (row < length)
+    kernel = torch.exp(-(((row - column).double() / sigma) ** 2) / 2) * counts
+    norm = kernel.sum(dim=2, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny).rsqrt()
+    norm_of_columns = F.pad(norm.flatten(), (reach, reach)).unfold(0, _BLOCK + 2 * reach, _BLOCK)[:, None]
+    return norm * kernel * norm_of_columns
 
 
 def check_crf_inputs(image: Tensor, probabilities: Tensor) -> None:

@@ -45,9 +45,10 @@ def test_marginals_are_near_those_of_all_pairs(sigma_xy, sigma_rgb):
     assert (found.argmax(dim=0) == exact.argmax(dim=0)).double().mean() > 0.98
 
 
-def test_smoothness_alone_is_exact_but_for_its_cut():
+@pytest.mark.parametrize("sigma", [0.1, 2.0, 1e6])
+def test_smoothness_alone_is_exact_but_for_its_cut(sigma):
     image, p = noise(23, 31, 4)
-    options = OPTIONS | dict(appearance_weight=0)
+    options = OPTIONS | dict(appearance_weight=0, smooth_sigma=sigma)
     exact = torch.from_numpy(reference.dense_crf(image.numpy(), p.numpy(), steps=5, **options))
     torch.testing.assert_close(dense_crf(image, p, **options), exact.float(), atol=0.01, rtol=0)
 
