@@ -11,6 +11,7 @@ import torch.distributed as dist
 from conftest import ROOT, TINY
 from mmengine.config import Config
 from mmengine.dist import barrier
+from mmengine.hooks import Hook
 from ranks import on_ranks
 
 from cityseg_ext.apis.checkpoint import read_checkpoint
@@ -94,6 +95,25 @@ def run_two(city, alone, work_dir):
     return results
 
 
+class NaNOnOneRank(Hook):
+    """The second rank's gradient of one weight is NaN in the second step."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        weight = next(runner.model.parameters())
+        if dist.get_rank() == 1 and runner.iter == 1:
+            handle = weight.register_hook(lambda gradient: (gradient * torch.nan, handle.remove())[0])
+
+
+@brief
+def run_with_nan(city, work_dir):
+    """Weights of each rank after three steps, and how many updates were skipped."""
+    runner = build_runner(config(city, work_dir, 2, changes=ALIKE | {"train_dataloader.dataset.max_images": 9}))
+    runner.register_hook(NaNOnOneRank())
+    runner.train()
+    weights = {name: value.detach() for name, value in runner.model.named_parameters()}
+    return weights, runner.message_hub.get_info("skipped_updates")
+
+
 @brief
 def run_three(city, two, work_dir):
     """DDP that goes on from a run of two, and from the start; evaluation."""
@@ -153,6 +173,13 @@ def test_processes_validate_one_model(two):
     assert first["val/loss"] == second["val/loss"] and first["statistics"]
     for name, value in first["statistics"].items():
         assert torch.equal(value, second["statistics"][name]), name
+
+
+def test_nan_on_one_rank_is_skipped_by_all(city, tmp_path):
+    (weights, skipped), (weights_1, skipped_1) = on_ranks(2, tmp_path, run_with_nan, city, tmp_path / "work")
+    assert skipped == skipped_1 == 1
+    for name, value in weights.items():
+        assert value.isfinite().all() and torch.equal(value, weights_1[name]), name
 
 
 @pytest.mark.parametrize(
