@@ -17,11 +17,18 @@ PART_NAME = re.compile(r"\.\d+-\d+\.cityseg-part")
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
+    """As :func:`replacing`; the folder is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
+        yield part
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
     """The name of a file to write, which then takes the place of ``path``; if an error leaves the block, it does not.
 
-    The folder is made if need be. If ``path`` is a link, the link is replaced, and what it led to stays as it is.
+    If ``path`` is a link, the link is replaced, and what it led to stays as it is.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Short, so that every name that the target may have fits; no two threads share it.
     part = path.parent / f".{os.getpid()}-{threading.get_native_id()}.cityseg-part"
     try:

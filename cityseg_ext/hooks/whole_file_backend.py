@@ -9,6 +9,7 @@ from pathlib import Path
 from mmengine.fileio import LocalBackend, register_backend
 
 from cityseg_ext.checks import file_problem
+from cityseg_ext.whole_file import replacing
 
 BACKEND = "cityseg_whole_file"
 """The name to ask mmengine for it: ``backend_args=dict(backend=BACKEND)``."""
@@ -31,18 +32,11 @@ class WholeFileBackend(LocalBackend):
             OSError: if the disk is full, cannot be written, or the folder is gone. What was there before still is.
         """
         path = Path(filepath)
-        part = path.parent / f".{os.getpid()}.cityseg-part"
         try:
-            try:
-                part.unlink(missing_ok=True)  # it may be a link that somebody has put there
-                with open(part, "wb") as file:
-                    file.write(obj)
-                    file.flush()
-                    os.fsync(file.fileno())  # a power cut must not leave the name without the data
-                os.replace(part, path)
-            except BaseException:
-                part.unlink(missing_ok=True)
-                raise
+            with replacing(path) as part, open(part, "wb") as file:
+                file.write(obj)
+                file.flush()
+                os.fsync(file.fileno())  # a power cut must not leave the name without the data
             _sync_folder(path.parent)
         except OSError as error:
             cure = "Earlier checkpoints are as they were: make room or mount the disk, and go on with --resume."
