@@ -9,8 +9,8 @@ from pathlib import Path
 
 import cityseg_ext
 from cityseg_ext.apis.mask_file import Job, MaskFacts, Outcome
-from cityseg_ext.apis.whole_files import write_whole
 from cityseg_ext.checks import expected
+from cityseg_ext.whole_file import write_whole
 
 _GENERATOR = "cityseg_ext.apis.mask_conversion"
 

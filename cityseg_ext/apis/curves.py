@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cityseg_ext.apis.run_log import Row, RunLog, read_run, run_names
-from cityseg_ext.apis.whole_files import write_whole
 from cityseg_ext.checks import check_choice, expected, file_problem
+from cityseg_ext.whole_file import write_whole
 
 AXES = ("auto", "epoch", "step")
 _SMOOTHED = 50  # a running mean over one part in so many of the run

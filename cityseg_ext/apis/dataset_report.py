@@ -13,9 +13,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from prettytable import PrettyTable
 
-from cityseg_ext.apis.whole_files import write_whole
 from cityseg_ext.checks import shorten
 from cityseg_ext.functional.dataset_statistics import SEVERITIES, DatasetStatistics, Problem
+from cityseg_ext.whole_file import write_whole
 
 
 def class_table(statistics: DatasetStatistics) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cityseg_ext.apis.whole_files import write_whole
 from cityseg_ext.checks import file_problem, shorten
 from cityseg_ext.functional.class_statistics import WEIGHTINGS
 from cityseg_ext.functional.dataset_statistics import FORMAT, DatasetStatistics, statistics_to_dict
 from cityseg_ext.statistics_file import read_json
+from cityseg_ext.whole_file import write_whole
 
 STATISTICS = "stats.json"
 HISTOGRAM = "class_histogram.png"

@@ -20,8 +20,8 @@ from cityseg_ext.apis.dataset_listing import list_samples
 from cityseg_ext.apis.evaluation_report import without_nan
 from cityseg_ext.apis.provenance import provenance
 from cityseg_ext.apis.published_config import check_config
-from cityseg_ext.apis.whole_files import write_whole
 from cityseg_ext.checks import file_problem
+from cityseg_ext.whole_file import write_whole
 
 MANIFEST = "manifest.json"
 

@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from cityseg_ext.apis.whole_files import write_whole
 from cityseg_ext.functional.color_mask import DecodedMask
 from cityseg_ext.labels import CITYSCAPES_29, IGNORE_INDEX, LABEL_BY_ID, LABEL_BY_NAME, Taxonomy
 from cityseg_ext.transforms.image_file import read_image_bytes
 from cityseg_ext.transforms.label_file import read_label, unknown_problem
+from cityseg_ext.whole_file import write_whole
 
 _NOTE = "cityseg"  # keyword of the text chunk
 _VERSION = 1  # of what is written: raise it when the same input would give another mask or note

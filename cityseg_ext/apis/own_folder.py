@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from cityseg_ext.apis.whole_files import write_whole
 from cityseg_ext.checks import file_problem
-from cityseg_ext.whole_file import inside
+from cityseg_ext.whole_file import inside, write_whole
 
 
 class OwnFolder:

@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 
 from cityseg_ext.apis.evaluation_report import without_nan
-from cityseg_ext.apis.whole_files import write_whole
 from cityseg_ext.checks import file_problem
 from cityseg_ext.functional.boundary_scores import BAND_WIDTH, TOLERANCE, boundary_scores
 from cityseg_ext.functional.calibration import calibration_scores
 from cityseg_ext.functional.confusion import mean_present, segmentation_scores
 from cityseg_ext.functional.records import add_up
 from cityseg_ext.hooks.report import WIDTHS, Extreme, ReportCounts, ReportHook
+from cityseg_ext.whole_file import write_whole
 
 RECORD = "record.json"
 FOLDER = "report"

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from cityseg_ext.apis.provenance import hardware, versions
 from cityseg_ext.apis.step_times import COLLATE, ENOUGH, PARTS, StepBenchmark
-from cityseg_ext.apis.whole_files import write_whole
+from cityseg_ext.whole_file import write_whole
 
 JSON, PICTURE = "step.json", "step.png"
 _WRITTEN = 0.06  # share of a bar from which on its name stands in it

@@ -16,7 +16,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from cityseg_ext.apis.submission_findings import Refused
-from cityseg_ext.apis.whole_files import write_whole
+from cityseg_ext.whole_file import write_whole
 
 _NOTE = "cityseg-submission"  # keyword of the text chunk
 _HEADER = struct.Struct(">8sI4sIIBBBBB")  # signature, and the first chunk up to its checksum

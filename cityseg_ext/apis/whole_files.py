@@ -1,4 +1,4 @@
-"""Writing: into folders that can be written, and files whole or not at all."""
+"""Folders that files are written into."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import tempfile
 from pathlib import Path
 
 from cityseg_ext.checks import expected
-from cityseg_ext.whole_file import PART_NAME, whole_file, write_whole
-
-__all__ = ["check_writable", "remove_parts", "whole_file", "write_whole"]
+from cityseg_ext.whole_file import PART_NAME
 
 
 def remove_parts(folder: str | Path) -> None:
