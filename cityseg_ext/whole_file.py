@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-import threading
+import tempfile
+import time
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cityseg_ext.checks import expected
 
-PART_NAME = re.compile(r"\.\d+-\d+\.cityseg-part")
+PART_NAME = re.compile(r"\.[0-9a-f-]+\.cityseg-part")
 """Names of files that are being written; what a killed run has left of them may be removed."""
+
+
+def part_name() -> str:
+    """A name for a file that is being written; short, so that every name that the file will have fits too.
+
+    No other thread, process or machine takes it. Numbers of processes would not do: containers that share a folder
+    often have the same ones.
+    """
+    return f".{uuid.uuid4().hex}.cityseg-part"
 
 
 @contextmanager
@@ -29,10 +40,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     If ``path`` is a link, the link is replaced, and what it led to stays as it is.
     """
-    # Short, so that every name that the target may have fits; no two threads share it.
-    part = path.parent / f".{os.getpid()}-{threading.get_native_id()}.cityseg-part"
+    part = path.parent / part_name()
     try:
-        part.unlink(missing_ok=True)  # it may be a link that somebody has put there
         yield part
         os.replace(part, path)
     except BaseException:
@@ -44,6 +53,40 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write a file whole or not at all; the folder is made if need be."""
     with whole_file(path) as part:
         part.write_bytes(data)
+
+
+def remove_parts(folder: str | Path, older_than: float | None = None) -> None:
+    """Remove what killed runs have left half-written, at any depth.
+
+    Args:
+        folder: where to look.
+        older_than: seconds since it was written; what is younger may be in work, by another run. None removes all.
+    """
+    for parent, _, names in os.walk(folder):
+        for part in (Path(parent, name) for name in names if PART_NAME.fullmatch(name)):
+            with suppress(FileNotFoundError):  # whoever writes it is done meanwhile
+                if older_than is None or time.time() - part.lstat().st_mtime > older_than:
+                    part.unlink()
+
+
+def check_writable(name: str, path: str | Path, cure: str = "") -> None:
+    """Make a folder, and make sure that files can be written into it.
+
+    Args:
+        name: what the folder is called where the user gave it.
+        path: the folder.
+        cure: the advice if not.
+
+    Raises:
+        OSError: if not; the message names the folder and the cause.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        cause = f"{os.strerror(error.errno or 0)}. {cure}".strip()
+        raise OSError(expected(name, "a folder that can be written", repr(str(path)), cause)) from error
 
 
 def inside(argument: str, folder: str | Path, name: str | Path) -> Path:

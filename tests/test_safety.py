@@ -246,15 +246,12 @@ def test_bad_samples_are_not_written_through_a_link(tmp_path):
 
 SOURCES = sorted([*(ROOT / "cityseg_ext").rglob("*.py"), *(ROOT / "tools").glob("*.py")])
 REMOVERS = {
-    "apis/whole_files.py": "parts that a killed run has left, by their name",
     "apis/own_folder.py": "files of an earlier call in a folder with our stamp",
     "apis/dataset_statistics.py": "weights of an earlier run, beside our stats.json",
     "apis/video_writer.py": "its own part",
-    "transforms/label_cache.py": "its own part",
     "hooks/bad_samples.py": "the list of an earlier run",
     "hooks/safe_checkpoint.py": "checkpoints of this run, which with DeepSpeed are folders",
-    "hooks/whole_file_backend.py": "its own part, and parts that a killed run has left, by their name",
-    "whole_file.py": "its own part",
+    "whole_file.py": "its own part, and parts that a killed run has left, by their name",
 }
 """Where files are deleted, and which; a new place needs its reason here."""
 
@@ -293,6 +290,6 @@ def test_files_are_opened_for_writing_in_few_places():
             is_open = name in ("open", "io.open") and any(f"'{mode}" in call for mode in ("w", "a", "x", "r+"))
             if is_open or name.endswith((".write_bytes", ".write_text", "cv2.imwrite", "np.save", "json.dump")):
                 found.add(str(path.relative_to(ROOT)))
-    names = ("whole_file.py", "hooks/whole_file_backend.py", "transforms/label_cache.py")
+    names = ("whole_file.py", "hooks/whole_file_backend.py")
     # And what torchrun asks a failing process to write, where it asks for it.
     assert found == {f"cityseg_ext/{name}" for name in names} | {"tools/_ranks.py"}

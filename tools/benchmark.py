@@ -43,8 +43,8 @@ def main() -> None:
 
     from cityseg_ext.apis.step_benchmark import benchmark_step, use_synthetic_scenes
     from cityseg_ext.apis.step_report import as_dict, as_tables, conclusion, write_step_report
-    from cityseg_ext.apis.whole_files import check_writable
     from cityseg_ext.checks import expected
+    from cityseg_ext.whole_file import check_writable
 
     data_root = cfg.train_dataloader.dataset.data_root
     if not (args.synthetic or Path(data_root).is_dir()):

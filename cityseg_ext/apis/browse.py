@@ -20,13 +20,12 @@ from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 
 from cityseg_ext.apis.own_folder import OwnFolder
-from cityseg_ext.apis.whole_files import check_writable
 from cityseg_ext.checks import check_at_least, check_choice, expected
 from cityseg_ext.functional.label_resize import resize_labels
 from cityseg_ext.functional.overlay import overlay
 from cityseg_ext.functional.panels import contact_sheet, enlarge, label_panel
 from cityseg_ext.labels import IGNORE_INDEX
-from cityseg_ext.whole_file import inside
+from cityseg_ext.whole_file import check_writable, inside
 
 SPLITS = ("train", "val", "test")
 SHEET = "index.png"

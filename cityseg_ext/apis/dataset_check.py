@@ -18,10 +18,9 @@ from cityseg_ext.apis.dataset_statistics import (
     check_ours,
     save_statistics,
 )
-from cityseg_ext.apis.whole_files import check_writable
 from cityseg_ext.functional.dataset_statistics import DatasetStatistics
 from cityseg_ext.statistics_file import load_statistics
-from cityseg_ext.whole_file import inside
+from cityseg_ext.whole_file import check_writable, inside
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,14 +16,13 @@ from prettytable import PrettyTable
 
 from cityseg_ext.apis.evaluation import Evaluation
 from cityseg_ext.apis.evaluation_counts import ImageCounts
-from cityseg_ext.apis.whole_files import check_writable
 from cityseg_ext.checks import expected
 from cityseg_ext.functional.boundary_scores import BAND_WIDTH, TOLERANCE, boundary_scores
 from cityseg_ext.functional.cityscapes_scores import cityscapes_scores
 from cityseg_ext.functional.confusion import mean_present, restrict_counts, segmentation_scores
 from cityseg_ext.functional.thin_structures import THIN_WIDTH, thin_recall
 from cityseg_ext.labels import CITYSCAPES_19, CITYSCAPES_IDS, Taxonomy
-from cityseg_ext.whole_file import write_whole
+from cityseg_ext.whole_file import check_writable, write_whole
 
 Row = dict[str, float]
 

@@ -19,8 +19,8 @@ from cityseg_ext.apis.checkpoint import load_weights
 from cityseg_ext.apis.export_check import Agreement, check_agreement
 from cityseg_ext.apis.export_model import OUTPUTS, ExportedModel
 from cityseg_ext.apis.segmentor import build_segmentor, classes_of, predicted_size
-from cityseg_ext.apis.whole_files import check_writable
 from cityseg_ext.checks import check_choice, expected
+from cityseg_ext.whole_file import check_writable
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 OPSET = 20

@@ -17,12 +17,11 @@ from PIL import Image
 from cityseg_ext.apis.image_inputs import find_images
 from cityseg_ext.apis.overlap import WriteBehind, map_ahead
 from cityseg_ext.apis.predictor import Prediction, Predictor
-from cityseg_ext.apis.whole_files import check_writable
 from cityseg_ext.checks import check_at_least, check_choice
 from cityseg_ext.functional.overlay import overlay
 from cityseg_ext.functional.panels import with_legend
 from cityseg_ext.transforms.image import read_photo
-from cityseg_ext.whole_file import inside, write_whole
+from cityseg_ext.whole_file import check_writable, inside, write_whole
 
 KINDS = {"class_map": ".png", "overlay": ".jpg", "confidence": ".png", "probabilities": ".npz"}
 """What can be written, each kind into a folder of its name, and how the files end."""

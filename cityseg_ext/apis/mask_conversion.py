@@ -14,12 +14,12 @@ from cityseg_ext.apis.conversion_report import ConversionReport, check_report_pa
 from cityseg_ext.apis.mask_file import Conversion, Job, convert_file
 from cityseg_ext.apis.mask_tree import PAIRS, TARGETS, find_labels, find_missing, plan
 from cityseg_ext.apis.processes import map_in_processes
-from cityseg_ext.apis.whole_files import check_writable, remove_parts
 from cityseg_ext.checks import check_at_least, check_choice, expected, shorten
 from cityseg_ext.functional.color_mask import MODES, UNCERTAIN_POLICIES
 from cityseg_ext.functional.mask_decoder import EFFORTS
 from cityseg_ext.labels import LABEL_SUFFIXES, PAIR_HALVES, TaxonomyLike, get_taxonomy
 from cityseg_ext.transforms.color_mask import UNKNOWN_POLICIES
+from cityseg_ext.whole_file import check_writable, remove_parts
 
 SOURCES = (*LABEL_SUFFIXES, PAIRS)
 

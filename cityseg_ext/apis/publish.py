@@ -23,10 +23,9 @@ from cityseg_ext.apis.published_config import check_config, config_to_publish
 from cityseg_ext.apis.report_record import FOLDER, RECORD, read_record
 from cityseg_ext.apis.run_log import read_run
 from cityseg_ext.apis.segmentor import build_segmentor, classes_of, predicted_size
-from cityseg_ext.apis.whole_files import check_writable
 from cityseg_ext.checks import expected, file_problem
 from cityseg_ext.statistics_file import load_statistics
-from cityseg_ext.whole_file import write_whole
+from cityseg_ext.whole_file import check_writable, write_whole
 
 FORMAT, VERSION = "cityseg_ext.checkpoint", 1
 

@@ -15,10 +15,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from cityseg_ext.apis.report_charts import charts, png
 from cityseg_ext.apis.report_record import FOLDER, RECORD, ReportRecord, Row, read_record
 from cityseg_ext.apis.run_log import RunLog, read_run, run_names
-from cityseg_ext.apis.whole_files import check_writable
 from cityseg_ext.checks import expected, file_problem
 from cityseg_ext.functional.boundary_scores import BAND_WIDTH, TOLERANCE
-from cityseg_ext.whole_file import inside, write_whole
+from cityseg_ext.whole_file import check_writable, inside, write_whole
 
 PAGE = "report.html"
 NONE = "–"

@@ -26,7 +26,6 @@ from cityseg_ext.apis.report_html import write_report
 from cityseg_ext.apis.report_record import FOLDER, RECORD, make_record, write_record
 from cityseg_ext.apis.resume import set_resume
 from cityseg_ext.apis.torchvision_guard import hide_broken_torchvision
-from cityseg_ext.apis.whole_files import check_writable
 from cityseg_ext.apis.work_dir import check_work_dir
 from cityseg_ext.checks import expected
 from cityseg_ext.hooks.preflight import check_has_batches
@@ -35,7 +34,7 @@ from cityseg_ext.hooks.segmentor import segmentor_of
 from cityseg_ext.hooks.stop_signals import StopSignalsHook
 from cityseg_ext.hooks.write_predictions import WritePredictionsHook
 from cityseg_ext.optim.sharded import ShardedRunner
-from cityseg_ext.whole_file import inside
+from cityseg_ext.whole_file import check_writable, inside
 
 CURVES = "curves.png"
 _RUN_NUMBERS = itertools.count(1)

@@ -21,11 +21,10 @@ from cityseg_ext.apis.submission_findings import SubmissionCheck
 from cityseg_ext.apis.submission_photos import check_sizes, find_photos, missing_photos, wanted_size
 from cityseg_ext.apis.submission_png import file_digest, is_current, is_ours, write_label_map
 from cityseg_ext.apis.submission_zip import write_zip
-from cityseg_ext.apis.whole_files import check_writable, remove_parts
 from cityseg_ext.checks import check_at_least, expected, shorten
 from cityseg_ext.labels import CITYSCAPES_IDS, PHOTO_SUFFIXES, PREDICTION_SUFFIX, Taxonomy
 from cityseg_ext.transforms.image import LoadStreetImage
-from cityseg_ext.whole_file import whole_file
+from cityseg_ext.whole_file import check_writable, remove_parts, whole_file
 
 Progress = Callable[[str, int, int], None]
 _VERSION = 1  # of the label maps: raise it when the same model and photograph would give another one

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from cityseg_ext.apis.video_codecs import Encoder, choose_codec, open_encoder
-from cityseg_ext.apis.whole_files import check_writable
 from cityseg_ext.checks import expected, file_problem
+from cityseg_ext.whole_file import check_writable, part_name
 
 
 class VideoWriter:
@@ -50,8 +50,7 @@ class VideoWriter:
         self.size: tuple[int, int] | None = None
         self._fps = fps
         # With the same suffix, because encoders look at it.
-        name = f".{os.getpid()}-{id(self)}.cityseg-part{self.path.suffix.lower()}"
-        self._part = self.path.absolute().parent / name
+        self._part = self.path.absolute().parent / f"{part_name()}{self.path.suffix.lower()}"
         self._encoder: Encoder | None = None
 
     def __enter__(self) -> VideoWriter:

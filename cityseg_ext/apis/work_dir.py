@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from cityseg_ext.apis.whole_files import check_writable
 from cityseg_ext.checks import expected
+from cityseg_ext.whole_file import check_writable
 
 
 def check_work_dir(cfg: Config) -> None:

@@ -14,10 +14,13 @@ from mmseg.registry import HOOKS
 
 from cityseg_ext.checks import check_at_least
 from cityseg_ext.hooks.exact_resume import is_accumulating
-from cityseg_ext.hooks.whole_file_backend import BACKEND, remove_abandoned_parts
+from cityseg_ext.hooks.whole_file_backend import BACKEND
+from cityseg_ext.whole_file import remove_parts
 
 LATEST = "latest.pth"
 """The checkpoint between two regular ones; each replaces the one before, and a regular one removes it."""
+
+_ABANDONED = 3600  # seconds after which a part is taken for what a killed run has left
 
 
 @HOOKS.register_module()
@@ -50,7 +53,7 @@ class SafeCheckpointHook(CheckpointHook):
         super().before_train(runner)
         self._clock = time.monotonic()
         if is_main_process() and "://" not in str(self.out_dir):
-            remove_abandoned_parts(self.out_dir)
+            remove_parts(self.out_dir, older_than=_ABANDONED)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Save at the interval, or if the last time is long ago."""

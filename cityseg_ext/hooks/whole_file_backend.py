@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
@@ -13,9 +12,6 @@ from cityseg_ext.whole_file import replacing
 
 BACKEND = "cityseg_whole_file"
 """The name to ask mmengine for it: ``backend_args=dict(backend=BACKEND)``."""
-
-_PARTS = ".*.cityseg-part"
-_ABANDONED = 3600  # seconds after which a part is taken for what a killed run has left
 
 
 class WholeFileBackend(LocalBackend):
@@ -46,13 +42,6 @@ class WholeFileBackend(LocalBackend):
     def put_text(self, obj: str, filepath: str | Path, encoding: str = "utf-8") -> None:
         """Write a text file whole; see :meth:`put`."""
         self.put(obj.encode(encoding), filepath)
-
-
-def remove_abandoned_parts(folder: str | Path) -> None:
-    """Remove what a run that was killed while it wrote has left, if it is an hour old."""
-    for part in Path(folder).glob(_PARTS):
-        if time.time() - part.stat().st_mtime > _ABANDONED:
-            part.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

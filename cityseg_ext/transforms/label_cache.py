@@ -6,15 +6,13 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
-import uuid
 import zlib
 from pathlib import Path
 
 import numpy as np
 from mmengine.logging import print_log
 
-from cityseg_ext.checks import expected
+from cityseg_ext.whole_file import check_writable, write_whole
 
 _VERSION = 1  # of what is decoded and how it is kept: raise it when decoding gives other indices than before
 _CURE = "Choose another folder, or do without the cache."
@@ -37,13 +35,7 @@ class LabelCache:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._full = False
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.folder):
-                pass
-        except OSError as error:
-            cause = f"{os.strerror(error.errno or 0)}. {_CURE}"
-            raise OSError(expected("cache_dir", "a folder that can be written", repr(str(folder)), cause)) from error
+        check_writable("cache_dir", folder, _CURE)
 
     def read(self, path: str, settings: str) -> np.ndarray | None:
         """The class indices of a label file.
@@ -83,7 +75,7 @@ class LabelCache:
         header = json.dumps(dict(file=state, shape=indices.shape)).encode()
         data = zlib.compress(header + b"\n" + indices.tobytes(), level=1)
         try:
-            _write_whole(self._entry(path, settings), data)
+            write_whole(self._entry(path, settings), data)
         except OSError as error:
             self._full = True
             message = f"Labels are no longer kept in '{self.folder}': {error}. Training goes on without."
@@ -105,13 +97,3 @@ def file_state(path: str) -> list[int] | None:
 def _state(path: str) -> list[int]:
     known = os.stat(path)
     return [known.st_size, known.st_mtime_ns]
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    part = path.with_suffix(f".{uuid.uuid4().hex}.part")  # several machines may share the folder
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
