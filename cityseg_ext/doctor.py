@@ -57,7 +57,7 @@ def examine() -> list[Finding]:
     """Look at this environment; it is not changed."""
     with ThreadPoolExecutor(2) as pool:
         facts = dict(zip(_PROBES, pool.map(_probe, _PROBES.values()), strict=True))
-    installed = {dist.metadata["Name"].lower(): dist.version for dist in metadata.distributions()}
+    installed = _installed()
     return [
         _python(sys.version_info[:2]),
         *_torch(facts["torch"], shutil.which("nvidia-smi") is not None),
@@ -99,6 +99,20 @@ def _probe(code: str) -> dict:
         lines = run.stderr.strip().splitlines()
         return {"error": lines[-1] if lines else f"the process ended with code {run.returncode}"}
     return json.loads(run.stdout.strip().splitlines()[-1])
+
+
+def _installed() -> dict[str, str]:
+    """Versions of all packages by name, as pip writes names; what an interrupted pip has left has none."""
+    found: dict[str, str] = {}
+    for dist in metadata.distributions():
+        name = (dist.metadata or {}).get("Name")
+        if name:
+            found.setdefault(_as_pip_writes(name), dist.version)  # the first on the path is the one that is imported
+    return found
+
+
+def _as_pip_writes(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _python(version: tuple[int, int]) -> Finding:
@@ -149,7 +163,8 @@ def _opencv(facts: Mapping, installed: Mapping[str, str]) -> list[Finding]:
 
 
 def _openmmlab(facts: Mapping[str, Mapping], installed: Mapping[str, str]) -> list[Finding]:
-    lines = {prefix: [prefix + name for name in OPENMMLAB if prefix + name in installed] for prefix in ("onedl-", "")}
+    prefixes = (MAINTAINED, UPSTREAM)
+    lines = {prefix: [prefix + name for name in OPENMMLAB if prefix + name in installed] for prefix in prefixes}
     lite = ["mmcv-lite"] if "mmcv-lite" in installed else []
     if lines[MAINTAINED] and (lines[UPSTREAM] or lite):
         wrong = lines[UPSTREAM] + lite
@@ -190,7 +205,8 @@ def _extras(installed: Mapping[str, str], requirements: Sequence[str]) -> list[F
     for requirement in requirements:
         extra = re.search(r"""extra\s*==\s*["']([\w-]+)["']""", requirement)
         if extra and extra[1] != "dev":
-            wanted.setdefault(extra[1], []).append(re.split(r"[\s<>=!~;\[(]", requirement, maxsplit=1)[0].lower())
+            name = re.split(r"[\s<>=!~;\[(]", requirement, maxsplit=1)[0]
+            wanted.setdefault(extra[1], []).append(_as_pip_writes(name))
     found = []
     for extra, names in wanted.items():
         missing = [name for name in names if name not in installed]

@@ -7,7 +7,7 @@ import venv
 
 import pytest
 
-from cityseg_ext.doctor import _extras, _opencv, _openmmlab, _python, _torch, _torchvision, examine, report
+from cityseg_ext.doctor import _extras, _installed, _opencv, _openmmlab, _python, _torch, _torchvision, examine, report
 
 GOOD = {name: dict(version="1.0") for name in ("mmengine", "mmseg", "cv2")} | {
     "mmcv": dict(version="1", compiled=False)
@@ -20,6 +20,17 @@ def test_this_environment_is_sound():
     assert not [finding for finding in findings if finding.level == "problem"]
     text = report(findings)
     assert "all components register" in text and text.endswith("No problem was found.")
+
+
+def test_leftovers_of_a_broken_installation_are_passed_over(tmp_path, monkeypatch):
+    """pip leaves such folders when it is interrupted: the doctor is asked just then."""
+    (tmp_path / "half-1.0.dist-info").mkdir()
+    whole = tmp_path / "Open_CV.Python-4.dist-info"
+    whole.mkdir()
+    (whole / "METADATA").write_text("Metadata-Version: 2.1\nName: Open_CV.Python\nVersion: 4\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    installed = _installed()
+    assert installed["open-cv-python"] == "4" and "torch" in installed and None not in installed
 
 
 @pytest.mark.parametrize(
