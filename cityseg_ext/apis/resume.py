@@ -57,7 +57,7 @@ def newest_checkpoint(work_dir: str, trust: bool = False) -> str | None:
         ValueError: if there are some, and none of them is whole.
     """
     found: list[tuple[float, Path, ValueError | None]] = []
-    for path in Path(work_dir).glob("*.pth"):
+    for path in filter(Path.is_file, Path(work_dir).glob("*.pth")):  # links to nowhere are none
         changed = path.stat().st_mtime
         try:
             checkpoint = read_checkpoint(str(path), trust, lazily=True)
