@@ -31,7 +31,6 @@ from cityseg_ext.checks import expected
 from cityseg_ext.hooks.preflight import check_has_batches
 from cityseg_ext.hooks.report import ReportHook
 from cityseg_ext.hooks.segmentor import segmentor_of
-from cityseg_ext.hooks.stop_signals import StopSignalsHook
 from cityseg_ext.hooks.write_predictions import WritePredictionsHook
 from cityseg_ext.optim.sharded import ShardedRunner
 from cityseg_ext.whole_file import check_writable, inside
@@ -48,7 +47,7 @@ class TrainResult:
         work_dir: folder of checkpoints and logs.
         checkpoint: the best checkpoint if one was kept, else the last one; None if there is none.
         scalars: the file of logged values, one JSON object a line (as ``LocalVisBackend`` writes it).
-        curves: the picture of losses, scores and learning rate; None if nothing was logged.
+        curves: the picture of losses, scores and learning rate; None if it could not be drawn: the log says why.
         minutes: how long it took.
     """
 
@@ -105,9 +104,7 @@ def train(cfg: Config, resume: str | None = None, trust: bool = False, command: 
             )
         ) from error
     finally:
-        for hook in runner.hooks:
-            if isinstance(hook, StopSignalsHook):
-                hook.release()
+        _release(runner)
     best = next((hook.best_ckpt_path for hook in runner.hooks if getattr(hook, "best_ckpt_path", None)), None)
     last = best or runner.message_hub.runtime_info.get("last_ckpt")
     return TrainResult(
@@ -195,7 +192,10 @@ def test(
         if hook is not None:
             runner.register_hook(hook)
     load_weights(segmentor_of(runner.model), checkpoint, trust)
-    metrics = runner.test()
+    try:
+        metrics = runner.test()
+    finally:
+        _release(runner)
     page = None
     if counts is not None and is_main_process():
         known = provenance(origin, checkpoint, command)
@@ -205,13 +205,20 @@ def test(
     return EvalResult(metrics, len(pictures.names) if pictures else 0, page)
 
 
+def _release(runner: Runner) -> None:
+    """Have hooks give back what they took of the process, its signals and its terminal; a run that fails does not."""
+    for hook in runner.hooks:
+        if hasattr(hook, "release"):
+            hook.release()
+
+
 def _draw_curves(runner: Runner) -> Path | None:
     """Draw what the run has logged, in its first process; a run of few steps may have logged nothing."""
     picture = Path(runner.work_dir, CURVES)
     if is_main_process():
         try:
             plot_curves([runner.work_dir], picture)
-        except ValueError as error:
+        except (OSError, ValueError) as error:  # nothing was logged, or the disk is full: the weights are there
             runner.logger.warning(f"No curves were drawn: {error}")
             return None  # a picture of an earlier run may be there
     return picture if picture.is_file() else None

@@ -35,13 +35,15 @@ class ProgressBarHook(Hook):
         self._start(runner, "train", runner.max_iters, runner.iter)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        if self._progress is None:  # asking a GPU for the loss would wait for it, for nothing
+            return
         loss = (outputs or {}).get("loss")
         self._advance(
             f"train epoch {runner.epoch + 1}/{runner.max_epochs}" + (f" loss {loss:.3f}" if loss is not None else "")
         )
 
     def after_train(self, runner) -> None:
-        self._stop()
+        self.release()
 
     def before_test(self, runner) -> None:
         self._start(runner, "test", len(runner.test_dataloader), 0)
@@ -50,10 +52,21 @@ class ProgressBarHook(Hook):
         self._advance("test")
 
     def after_test(self, runner) -> None:
-        self._stop()
+        self.release()
 
     def before_val(self, runner) -> None:
         self._describe("validate")
+
+    def release(self) -> None:
+        """Give terminal and log lines back, after a run or a failure; nothing is done a second time."""
+        if self._progress is None:
+            return
+        self._progress.stop()
+        self._progress = None
+        atexit.unregister(self.release)
+        for handler, stream in self._streams:
+            handler.setStream(stream)
+        self._streams.clear()
 
     def _start(self, runner, what: str, total: int, done: int) -> None:
         if not (self.console.is_terminal and is_main_process()):
@@ -69,7 +82,7 @@ class ProgressBarHook(Hook):
         )
         self._task = self._progress.add_task(what, total=total, completed=done)
         self._progress.start()
-        atexit.register(self._stop)  # a run that fails must not leave the terminal without a cursor
+        atexit.register(self.release)  # a run that fails must not leave the terminal without a cursor
         # Handlers keep the stream they were made with; through the console their lines pass above the bar.
         for handler in runner.logger.handlers:
             if type(handler) is logging.StreamHandler:
@@ -82,13 +95,3 @@ class ProgressBarHook(Hook):
     def _describe(self, text: str) -> None:
         if self._progress is not None:
             self._progress.update(self._task, description=text)
-
-    def _stop(self) -> None:
-        if self._progress is None:
-            return
-        self._progress.stop()
-        self._progress = None
-        atexit.unregister(self._stop)
-        for handler, stream in self._streams:
-            handler.setStream(stream)
-        self._streams.clear()

@@ -1,12 +1,19 @@
 """Training and testing in this process, on a model of a few thousand weights."""
 
+import io
 import json
 import math
+from pathlib import Path
 
 import cv2
 import pytest
 import torch
 from conftest import ROOT, TINY
+from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+from mmseg.registry import HOOKS
+from rich.console import Console
+from rich.file_proxy import FileProxy
 
 from cityseg_ext.apis.config import load_config
 from cityseg_ext.apis.curves import plot_curves
@@ -15,6 +22,7 @@ from cityseg_ext.apis.report_record import read_record
 from cityseg_ext.apis.run_log import read_run
 from cityseg_ext.apis.runs import test as run_test
 from cityseg_ext.apis.runs import train
+from cityseg_ext.apis.segmentor import build_segmentor
 
 
 @pytest.fixture
@@ -196,6 +204,56 @@ def test_training_without_validation(config):
         train(config(**nothing))
     only_warm_up = [dict(type="LinearLR", by_epoch=False, begin=0, end=2)]
     assert train(config(param_scheduler=only_warm_up, **nothing)).checkpoint.name == "epoch_1.pth"
+
+
+def test_a_run_that_logs_nothing_is_a_run(config):
+    """Of few steps, without a validation: there is no log to draw curves of, and the weights are there."""
+    nothing = dict.fromkeys(("val_cfg", "val_dataloader", "val_evaluator"))
+    steps = dict(train_cfg=dict(_delete_=True, type="IterBasedTrainLoop", max_iters=1), param_scheduler=[])
+    seldom = {"default_hooks.logger.interval": 100, "log_processor.by_epoch": False}
+    result = train(config(**nothing, **steps, **seldom))
+    assert result.checkpoint.is_file() and result.curves is None and not result.scalars.exists()
+
+
+def test_curves_that_cannot_be_written_do_not_end_a_run(config, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cityseg_ext.apis.curves.write_whole", full)
+    result = train(config())
+    assert result.checkpoint.is_file() and result.curves is None
+
+
+@HOOKS.register_module()
+class FailsAtOnce(Hook):
+    """As a sample that cannot be read, or a full memory."""
+
+    def after_train_iter(self, runner, **_):
+        raise RuntimeError("it fails")
+
+    after_test_iter = after_train_iter
+
+
+@pytest.mark.parametrize("way", ["train", "test"])
+def test_a_run_that_fails_leaves_the_terminal_as_it_was(config, way, monkeypatch):
+    """A notebook goes on after it: no thread draws a bar then, and log lines go where they went."""
+    made = []
+
+    def console(**_):
+        made.append(Console(file=io.StringIO(), force_terminal=True))
+        return made[-1]
+
+    monkeypatch.setattr("cityseg_ext.hooks.progress_bar.Console", console)
+    cfg = config(custom_hooks=[dict(type="FailsAtOnce")])
+    if way == "test":
+        torch.save(dict(state_dict=build_segmentor(cfg).state_dict()), Path(cfg.work_dir + ".pth"))
+    with pytest.raises(RuntimeError, match="it fails"):
+        train(cfg) if way == "train" else run_test(cfg, cfg.work_dir + ".pth")
+    assert way in made[0].file.getvalue() and made[0].file.getvalue().rstrip().endswith(
+        "\x1b[?25h"
+    )  # the cursor is back
+    streams = [handler.stream for handler in MMLogger.get_current_instance().handlers if hasattr(handler, "stream")]
+    assert streams and not any(isinstance(stream, FileProxy) for stream in streams)
 
 
 def test_early_stopping_on_the_validation_loss(config):
