@@ -26,8 +26,8 @@ class CityscapesColorMaskDataset(StreetDataset):
 
     Args:
         data_root: the folder that holds ``leftImg8bit`` and ``gtFine``.
-        data_prefix: ``img_path`` and ``seg_map_path`` below ``data_root``. Without ``seg_map_path`` the data set has
-            no labels.
+        data_prefix: ``img_path`` and ``seg_map_path`` below ``data_root``. Without ``img_path`` photographs lie in
+            ``data_root`` itself, and without ``seg_map_path`` the data set has no labels.
         source: what the label files hold: ``'color'``, ``'label_ids'`` or ``'train_ids'``.
         taxonomy: which classes there are: ``'cityscapes19'``, ``'cityscapes29'``, a
             :class:`~cityseg_ext.labels.Taxonomy`, or a palette of one's own, class name -> RGB colour.
@@ -92,8 +92,7 @@ class CityscapesColorMaskDataset(StreetDataset):
         if self.pair_list is not None:
             pairs = read_pairs(self.pair_list, self.data_root)
             return [self._data_info(photo, label, self.source) for photo, label in pairs[: self.max_images]]
-        photos = self._find(self.data_prefix.get("img_path"), self.img_suffixes, "photographs")
-        photos = self._keep_cities(photos)
+        photos = self._keep_cities(self._find(self._photo_dir, self.img_suffixes, "photographs"))
         label_dir = self.data_prefix.get("seg_map_path")
         if not label_dir:
             pairs = [(path, None) for _, path in sorted(photos.items())]
@@ -108,10 +107,14 @@ class CityscapesColorMaskDataset(StreetDataset):
         if not pairs:
             raise ValueError(
                 f"Expected pairs of '*{self.img_suffixes[0]}' and '*{self.seg_map_suffix}', but of {len(photos)} "
-                f"photographs in '{self.data_prefix['img_path']}' none has a label in '{label_dir}'. Check "
+                f"photographs in '{self._photo_dir}' none has a label in '{label_dir}'. Check "
                 "`img_suffix`, `seg_map_suffix` and `source`."
             )
         return [self._data_info(photo, label, self.source) for photo, label in pairs[: self.max_images]]
+
+    @property
+    def _photo_dir(self) -> str:
+        return self.data_prefix.get("img_path") or self.data_root
 
     def _find(self, folder: str, suffixes: Sequence[str], what: str) -> dict[str, str]:
         return find_files(
@@ -141,7 +144,7 @@ class CityscapesColorMaskDataset(StreetDataset):
         if not parts:
             return
         message = (
-            f"Expected every photograph in '{self.data_prefix['img_path']}' to have a label '*{self.seg_map_suffix}' "
+            f"Expected every photograph in '{self._photo_dir}' to have a label '*{self.seg_map_suffix}' "
             f"in '{self.data_prefix['seg_map_path']}' and the reverse, but {' and '.join(parts)}."
         )
         if self.unpaired == "error":

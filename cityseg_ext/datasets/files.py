@@ -97,13 +97,17 @@ def read_pairs(path: str, root: str) -> list[tuple[str, str]]:
 
     Raises:
         FileNotFoundError: if there is no such file, or a file that it lists is not there; the message names the line.
-        ValueError: if a line has not two columns, or there is none.
+        ValueError: if it is no CSV file in UTF-8, a line has not two columns, or there is none.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets begin a file with a mark of its own
             rows = [(number, row) for number, row in enumerate(csv.reader(file), start=1) if any(row)]
-    except FileNotFoundError as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise FileNotFoundError(expected("ann_file", "an existing CSV file", f"'{path}'")) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            expected("ann_file", "a CSV file in UTF-8", f"'{path}': {error}", "Save it as such.")
+        ) from error
     if rows and [cell.strip().lower() for cell in rows[0][1]] == ["photograph", "label"]:
         rows = rows[1:]
     if not rows:

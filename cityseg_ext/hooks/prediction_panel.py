@@ -42,8 +42,8 @@ def prediction_panel(sample: SegDataSample, dataset: BaseDataset, max_width: int
 
 def relative_name(img_path: str, dataset: BaseDataset) -> str:
     """The name of a photograph below the data set's folder of photographs, with the folders in between."""
-    folder = (getattr(dataset, "data_prefix", None) or {}).get("img_path") or os.path.dirname(img_path)
-    name = os.path.relpath(img_path, folder)
+    folder = (getattr(dataset, "data_prefix", None) or {}).get("img_path") or getattr(dataset, "data_root", None)
+    name = os.path.relpath(img_path, folder or os.path.dirname(img_path))
     return os.path.basename(img_path) if name.startswith("..") else name
 
 

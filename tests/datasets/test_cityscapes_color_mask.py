@@ -144,6 +144,12 @@ def test_without_labels(tiny_city):
     assert len(dataset) == 3 and "gt_sem_seg" not in dataset[0]["data_samples"]
 
 
+def test_photographs_may_lie_in_the_root_itself(tiny_city):
+    where = dict(data_root=str(tiny_city / "leftImg8bit" / "val"), data_prefix={})
+    dataset = DATASETS.build(dict(type="CityscapesColorMaskDataset", pipeline=PIPELINE, test_mode=True, **where))
+    assert len(dataset) == 3
+
+
 def test_options_are_checked(tiny_city):
     for option, value in (("source", "colour"), ("unpaired", "warn"), ("max_images", 0), ("taxonomy", "x")):
         with pytest.raises(ValueError, match=f"`{option}`"):
@@ -181,10 +187,13 @@ def test_a_list_of_pairs_in_place_of_names(city):
         ("photograph,label\n", ValueError, "lines 'photograph,label', but got '.*pairs.csv' without any"),
         ("a.png\n", ValueError, "1 columns in line 1"),
         ("pairs.csv,pairs.csv\n\npairs.csv,b.png\n", FileNotFoundError, "no file '.*b.png', which line 3 of"),
+        (b"stra\xdfe.png,a.png\n", ValueError, "`ann_file` to be a CSV file in UTF-8, but got '.*pairs.csv': .*0xdf"),
+        (b'"' + b"a" * 200_000, ValueError, "`ann_file` to be a CSV file in UTF-8, but got '.*pairs.csv': .*limit"),
     ],
+    ids=range(6),
 )
 def test_lists_that_are_none(city, text, kind, message):
     if text is not None:
-        (city / "pairs.csv").write_text(text)
+        (city / "pairs.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(kind, match=message):
         build(city, ann_file="pairs.csv")
