@@ -7,13 +7,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from cityseg_ext.apis.evaluation_counts import Counting, ImageCounts, add_images, missing_instances
 from cityseg_ext.apis.evaluation_pairs import PRED_TYPES, Pair, detect_type, find_pairs
 from cityseg_ext.apis.processes import map_in_processes
 from cityseg_ext.checks import check_at_least, check_choice, expected, shorten
 from cityseg_ext.labels import INSTANCE_SUFFIX, LABEL_SUFFIXES, Taxonomy, TaxonomyLike, get_taxonomy
+from cityseg_ext.transforms.image_file import read_image_bytes
 
 NOT_OFFICIAL = (
     "These are not the official scores: the ground truth came from colour masks, in which 'polegroup', which the "
@@ -119,9 +118,9 @@ def evaluate(
 
 
 def _unnamed_type(paths: list[str], taxonomy: Taxonomy) -> str:
-    with Image.open(paths[0]) as first:
-        if first.mode in ("RGB", "RGBA"):
-            return "color"
+    _, first = read_image_bytes(paths[0], "label")
+    if first.mode in ("RGB", "RGBA"):
+        return "color"
     return detect_type(paths, taxonomy, "gt_type", "ground truths")
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from cityseg_ext.apis.image_inputs import find_images
 from cityseg_ext.apis.overlap import WriteBehind, map_ahead
 from cityseg_ext.apis.predictor import Prediction, Predictor
-from cityseg_ext.checks import check_at_least, check_choice
+from cityseg_ext.checks import check_at_least, check_choice, expected
 from cityseg_ext.functional.overlay import overlay
 from cityseg_ext.functional.panels import with_legend
 from cityseg_ext.transforms.image import read_photo
@@ -92,6 +92,8 @@ def infer_images(
         check_choice("kinds", kind, KINDS)
     check_at_least("number of kinds", len(kinds), 1)
     check_at_least("batch_size", batch_size, 1)
+    if not 0 <= opacity <= 1:
+        raise ValueError(expected("opacity", "from 0 to 1", opacity))
     start = time.monotonic()
     images = find_images(source, without=out_dir)
     check_writable("out_dir", out_dir)

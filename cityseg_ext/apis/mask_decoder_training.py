@@ -20,11 +20,11 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
 from cityseg_ext.apis.mask_damage import FILTERS, SUBSAMPLINGS, damage_mask
-from cityseg_ext.checks import check_at_least, check_choice
+from cityseg_ext.checks import check_at_least, check_choice, expected
 from cityseg_ext.functional.mask_decoder import EFFORTS, MaskDecoder
 from cityseg_ext.functional.synthetic import render_scene
 from cityseg_ext.labels import COLOR_ALIASES, COLORS, LABEL_BY_NAME, LABELS
-from cityseg_ext.whole_file import write_whole
+from cityseg_ext.whole_file import check_writable, write_whole
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -62,10 +62,18 @@ def train_mask_decoder(
 
     Returns:
         The file.
+
+    Raises:
+        ValueError: if an option is out of range, or ``out`` is a folder.
+        OSError: if the file cannot be written.
     """
     check_choice("effort", effort, EFFORTS)
     steps = STEPS[effort] if steps is None else steps
     check_at_least("steps", steps, 1)
+    out = Path(out)
+    if out.is_dir():
+        raise ValueError(expected("out", "a file", f"the folder '{out}'"))
+    check_writable("out", out.parent)  # before hours are spent
     torch.manual_seed(seed)
     decoder = MaskDecoder(EFFORTS[effort].channels, EFFORTS[effort].depth).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(decoder.parameters(), _LEARNING_RATE[effort], weight_decay=1e-4)
@@ -90,7 +98,6 @@ def train_mask_decoder(
         running += (loss.item() - running) * max(0.02, 1 / step)
         if progress is not None:
             progress(step, steps, running)
-    out = Path(out)
     data = io.BytesIO()
     np.savez(data, **{name: value.half().numpy() for name, value in average.items()})
     write_whole(out, data.getvalue())

@@ -56,7 +56,7 @@ class LabelCache:
             return np.frombuffer(bytearray(pixels), np.uint8).reshape(found["shape"])
         except FileNotFoundError:  # the entry; or the label, which its reader will complain about
             return None
-        except (zlib.error, ValueError, KeyError, TypeError) as error:
+        except (OSError, zlib.error, ValueError, KeyError, TypeError) as error:
             message = f"'{path}' is decoded again: its entry '{entry}' of the label cache is damaged ({error})."
             print_log(message, logger="current", level=logging.WARNING)
             return None

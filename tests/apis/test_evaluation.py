@@ -283,6 +283,15 @@ def test_folders_and_files_that_are_wrong(city, tmp_path):
         check_reports(csv=tmp_path)
 
 
+@pytest.mark.parametrize("content", [b"", b"BM" + bytes(50)], ids=["empty", "other"])
+def test_the_first_ground_truth_of_another_name_may_be_damaged(tmp_path, content):
+    write(tmp_path / "pred" / "1.png", np.full((4, 5), 7, np.uint8))
+    (tmp_path / "gt").mkdir()
+    (tmp_path / "gt" / "1.png").write_bytes(content)
+    with pytest.raises(ValueError, match="Expected file '.*gt/1.png' to be .*image"):
+        evaluate(tmp_path / "pred", tmp_path / "gt", workers=0)
+
+
 def test_nothing_is_written_beside_the_reports(city):
     before = {path: path.read_bytes() for path in city.rglob("*") if path.is_file()}
     evaluate(city / "ids", city / "gt", boundary=True, workers=0)

@@ -118,6 +118,8 @@ def test_a_disk_that_refuses_is_an_error(predictor, photos, tmp_path):
         (dict(kinds=["mask"]), "Expected `kinds`"),
         (dict(kinds=[]), "number of kinds"),
         (dict(batch_size=0), "at least 1"),
+        (dict(opacity=1.5), "`opacity` to be from 0 to 1, but got 1.5"),
+        (dict(opacity=50, kinds=["class_map"]), "`opacity`"),
     ],
 )
 def test_wrong_arguments(predictor, photos, tmp_path, arguments, message):

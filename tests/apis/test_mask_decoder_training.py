@@ -51,8 +51,13 @@ def test_the_shipped_weights_are_small_and_plain():
         assert (folder / f"mask_decoder_{effort}.npz").stat().st_size < 600_000
 
 
-def test_wrong_options_are_named(tmp_path):
+def test_wrong_options_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(mask_decoder_training, "DamagedPatches", lambda *_: pytest.fail("the work has begun"))
     with pytest.raises(ValueError, match="`effort` to be one of"):
         train_mask_decoder("quick", tmp_path / "a.npz")
     with pytest.raises(ValueError, match="`steps` to be at least 1"):
         train_mask_decoder("fast", tmp_path / "a.npz", steps=0)
+    (tmp_path / "file").write_text("")
+    for out, message in ((tmp_path, "`out` to be a file"), (tmp_path / "file" / "a.npz", "`out` to be a folder that")):
+        with pytest.raises((OSError, ValueError), match=message):
+            train_mask_decoder("fast", out)

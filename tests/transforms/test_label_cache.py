@@ -123,6 +123,17 @@ def test_damage_is_named(tmp_path, monkeypatch):
     assert len(lines) == 1 and path in lines[0] and str(entry) in lines[0] and "damaged" in lines[0]
 
 
+def test_an_entry_that_cannot_be_read_does_not_end_a_run(tmp_path, decoded):
+    """As on a share that has lost it, or where somebody else may read it alone."""
+    path, folder = mask(tmp_path / "m.png"), tmp_path / "cache"
+    expected = load(path, folder)
+    (entry,) = folder.iterdir()
+    entry.unlink()
+    entry.mkdir()
+    np.testing.assert_array_equal(load(path, folder), expected)
+    assert decoded == [path] * 2
+
+
 def test_unknown_colours_are_reported_each_time(tmp_path):
     path, folder = tmp_path / "m.png", tmp_path / "cache"
     Image.new("RGB", (4, 4), (1, 2, 3)).save(path)
