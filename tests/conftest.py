@@ -1,5 +1,6 @@
 import importlib.util
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -113,8 +114,25 @@ def _registered():
     """Everything is registered, and registries look names up in mmseg's scope, as in a run."""
     try:
         from mmengine.registry import init_default_scope
+        from mmengine.utils.manager import _lock
     except ImportError:  # the pure rooms are tested without OpenMMLab too
+        yield
         return
     import cityseg_ext.plugin  # noqa: F401
 
     init_default_scope("mmseg")
+    yield
+    # Whoever keeps it makes a later test that trains in a thread wait for ever.
+    assert not _lock._is_owned(), "this test has left mmengine's lock locked"
+
+
+@pytest.fixture(autouse=True)
+def _signals():
+    """Handlers that a run leaves behind would keep children of later tests from being terminated."""
+    numbers = signal.SIGINT, signal.SIGTERM
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    after = [signal.getsignal(number) for number in numbers]
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+    assert after == before, "this test has left a handler of signals"

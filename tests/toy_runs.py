@@ -1,5 +1,6 @@
 """Runs of mmengine's Runner with the package's hooks, on a model of some dozens of weights: each is done in no time."""
 
+import faulthandler
 import itertools
 import os
 import random
@@ -20,6 +21,7 @@ from cityseg_ext.apis.checkpoint import allow_plain_types
 from cityseg_ext.apis.resume import newest_checkpoint
 
 NUMBERS = itertools.count()
+LIMIT = 240  # seconds that a child may take
 
 
 class ToyData(Dataset):
@@ -84,7 +86,18 @@ class SignalAt(Hook):
             os.kill(os.getpid(), self.number)
 
 
-def toy_runner(work_dir, steps=None, workers=0, hooks=(), resume=False, checkpoint=(), data=None, values=(), **fields):
+def toy_runner(
+    work_dir,
+    steps=None,
+    workers=0,
+    hooks=(),
+    resume=False,
+    checkpoint=(),
+    data=None,
+    values=(),
+    listens=True,
+    **fields,
+):
     """A runner of 3 epochs of 5 batches, or of so many steps; it goes on from the newest checkpoint if told to."""
     allow_plain_types()
     torch.manual_seed(0)  # the model is built before the runner seeds anything
@@ -102,7 +115,7 @@ def toy_runner(work_dir, steps=None, workers=0, hooks=(), resume=False, checkpoi
         logger=dict(type="LoggerHook", interval=1),
         sampler_seed=dict(type="DistSamplerSeedHook"),
         exact_resume=dict(type="ExactResumeHook"),
-        stop_signals=dict(type="StopSignalsHook"),
+        **(dict(stop_signals=dict(type="StopSignalsHook")) if listens else {}),
         finite_guard=dict(type="FiniteGuardHook", max_in_a_row=3),
     )
     options = dict(
@@ -130,6 +143,7 @@ def in_child(function, *args, **kwargs):
     """Call a function in a forked process that ends with it; return its exit code, negative for a signal."""
     child = os.fork()
     if child == 0:
+        faulthandler.dump_traceback_later(LIMIT, exit=True)
         code = 1
         try:
             function(*args, **kwargs)

@@ -62,6 +62,7 @@ def _start_worker() -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not what the parent does: with it the pool ends its processes
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

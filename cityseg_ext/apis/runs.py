@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
-from cityseg_ext.apis.checkpoint import check_pretrained, load_weights, safe_loading, warn_of_trust
+from cityseg_ext.apis.checkpoint import check_pretrained, load_weights
 from cityseg_ext.apis.class_balance import fill_statistics, forget_weights
 from cityseg_ext.apis.curves import plot_curves
 from cityseg_ext.apis.inference_options import refiner_of, set_crf, set_slide, set_tta
@@ -25,18 +23,16 @@ from cityseg_ext.apis.ranks import join_processes
 from cityseg_ext.apis.report_html import write_report
 from cityseg_ext.apis.report_record import FOLDER, RECORD, make_record, write_record
 from cityseg_ext.apis.resume import set_resume
-from cityseg_ext.apis.torchvision_guard import hide_broken_torchvision
+from cityseg_ext.apis.runner import build_runner
 from cityseg_ext.apis.work_dir import check_work_dir
 from cityseg_ext.checks import expected
 from cityseg_ext.hooks.preflight import check_has_batches
 from cityseg_ext.hooks.report import ReportHook
 from cityseg_ext.hooks.segmentor import segmentor_of
 from cityseg_ext.hooks.write_predictions import WritePredictionsHook
-from cityseg_ext.optim.sharded import ShardedRunner
 from cityseg_ext.whole_file import check_writable, inside
 
 CURVES = "curves.png"
-_RUN_NUMBERS = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -103,8 +99,6 @@ def train(cfg: Config, resume: str | None = None, trust: bool = False, command: 
                 "Give a local file with --pretrained PATH, or train from scratch with --pretrained none.",
             )
         ) from error
-    finally:
-        _release(runner)
     best = next((hook.best_ckpt_path for hook in runner.hooks if getattr(hook, "best_ckpt_path", None)), None)
     last = best or runner.message_hub.runtime_info.get("last_ckpt")
     return TrainResult(
@@ -192,10 +186,7 @@ def test(
         if hook is not None:
             runner.register_hook(hook)
     load_weights(segmentor_of(runner.model), checkpoint, trust)
-    try:
-        metrics = runner.test()
-    finally:
-        _release(runner)
+    metrics = runner.test()
     page = None
     if counts is not None and is_main_process():
         known = provenance(origin, checkpoint, command)
@@ -203,13 +194,6 @@ def test(
         write_record(record, counts.panels, report_dir)
         page = write_report([cfg.work_dir]).page
     return EvalResult(metrics, len(pictures.names) if pictures else 0, page)
-
-
-def _release(runner: Runner) -> None:
-    """Have hooks give back what they took of the process, its signals and its terminal; a run that fails does not."""
-    for hook in runner.hooks:
-        if hasattr(hook, "release"):
-            hook.release()
 
 
 def _draw_curves(runner: Runner) -> Path | None:
@@ -222,45 +206,3 @@ def _draw_curves(runner: Runner) -> Path | None:
             runner.logger.warning(f"No curves were drawn: {error}")
             return None  # a picture of an earlier run may be there
     return picture if picture.is_file() else None
-
-
-class _LoadsSafely:
-    """Loads safely whatever it loads; the checkpoint that it goes on or starts from is trusted if its caller does."""
-
-    trust = False
-
-    def train(self):
-        with safe_loading():
-            return super().train()
-
-    def load_checkpoint(self, filename, *args, **kwargs):
-        with self._loading(filename):
-            return super().load_checkpoint(filename, *args, **kwargs)
-
-    def _loading(self, filename):
-        if self.trust:
-            warn_of_trust(filename)
-        return safe_loading(repr(filename), self.trust)
-
-
-class _Runner(_LoadsSafely, Runner):
-    pass
-
-
-class _ShardedRunner(_LoadsSafely, ShardedRunner):
-    def resume(self, filename, *args, **kwargs):  # not by way of load_checkpoint, as Runner does
-        with self._loading(filename):
-            return super().resume(filename, *args, **kwargs)
-
-
-def build_runner(cfg: Config) -> _Runner | _ShardedRunner:
-    """A runner with a name of its own: mmengine shares logger and visualizer between runs of one name."""
-    if (cfg.get("randomness") or {}).get("deterministic"):
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it PyTorch refuses matrix products
-    hide_broken_torchvision()
-    cfg.setdefault("experiment_name", f"{Path(cfg.filename).stem}_{next(_RUN_NUMBERS)}")
-    if cfg.get("strategy") is None:
-        return _Runner.from_cfg(cfg)
-    runner = _ShardedRunner.from_cfg(cfg)
-    runner.model = runner.strategy.build_model(runner.model)  # as Runner does, which others look at before the run
-    return runner

@@ -20,7 +20,7 @@ from mmengine.runner import Runner
 from cityseg_ext.apis.class_balance import fill_statistics
 from cityseg_ext.apis.data_options import set_data_root
 from cityseg_ext.apis.processes import usable_cores
-from cityseg_ext.apis.runs import build_runner
+from cityseg_ext.apis.runner import build_runner
 from cityseg_ext.apis.step_times import ENOUGH, WAIT, StepBenchmark, StepTimes
 from cityseg_ext.apis.stopwatch import Stopwatch
 from cityseg_ext.apis.synthetic_cityscapes import write_synthetic_cityscapes

@@ -18,6 +18,7 @@ from cityseg_ext.hooks.safe_checkpoint import SafeCheckpointHook
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")  # Windows has no SIGUSR1
 _ECHO = 2  # seconds within which a launcher may pass on what the process has received already
+_WORKER_GRACE = 300  # seconds that a loader's worker works on when it is told to end, as its group is
 _AGREE_EVERY = 10  # steps, where processes must ask each other: so that asking costs nothing
 
 
@@ -85,6 +86,8 @@ class StopSignalsHook(Hook):
 
     def _note(self, number: int, frame: Any) -> None:
         if os.getpid() != self._process:  # a worker, which has inherited this: the run needs it until it leaves
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(_WORKER_GRACE)  # but one that hangs must not outlive the run that waits for its end
             return
         if self._told:
             if time.monotonic() - self._since > _ECHO:

@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import signal
 import time
 
 import cv2
@@ -15,6 +16,10 @@ def square(number):
 
 def describe(number):
     return os.getpid(), cv2.getNumThreads(), cv2.resize(np.full((64, 64), number, np.uint8), (512, 512)).max()
+
+
+def handler_of_sigterm(number):
+    return signal.getsignal(signal.SIGTERM)
 
 
 def die(number):
@@ -39,6 +44,15 @@ def test_opencv_threads_of_the_parent_do_not_stop_the_children():
         cv2.setNumThreads(before)
     assert {threads for _, threads, _ in found} == {1} and [value for _, _, value in found] == list(range(6))
     assert os.getpid() not in {process for process, _, _ in found}
+
+
+def test_processes_can_be_terminated_whatever_their_parent_does():
+    """A run that trains takes signals for a wish to save; inherited, that would keep the pool's processes alive."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        assert set(map_in_processes(handler_of_sigterm, range(4), 2, "workers")) == {signal.SIG_DFL}
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_killed_process_is_an_error_with_a_cure():

@@ -17,8 +17,9 @@ from ranks import on_ranks
 from cityseg_ext.apis.checkpoint import read_checkpoint
 from cityseg_ext.apis.config import load_config
 from cityseg_ext.apis.ranks import join_processes
-from cityseg_ext.apis.runs import build_runner, train
+from cityseg_ext.apis.runner import build_runner
 from cityseg_ext.apis.runs import test as run_test
+from cityseg_ext.apis.runs import train
 from cityseg_ext.apis.synthetic_cityscapes import write_synthetic_cityscapes
 
 JOINT = 6  # images of all ranks in a step

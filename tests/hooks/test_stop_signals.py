@@ -10,6 +10,8 @@ import pytest
 from mmengine.hooks import Hook
 from toy_runs import SignalAt, in_child, toy_runner
 
+from cityseg_ext.hooks import StopSignalsHook
+
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="runs are killed in forked processes")
 
 
@@ -61,6 +63,23 @@ def test_signals_are_given_back(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         toy_runner(tmp_path / "stopped", hooks=[SignalAt(2, signal.SIGINT)]).train()
     assert before == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
+
+
+def test_workers_go_on_for_a_while(monkeypatch):
+    """A launcher tells the whole group to end; a run that waits for a worker's end must not wait for ever."""
+    hook = StopSignalsHook()
+    hook.before_train(None)
+
+    def work(seconds):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(seconds)
+
+    try:
+        assert in_child(work, 0.2) == 0
+        monkeypatch.setattr("cityseg_ext.hooks.stop_signals._WORKER_GRACE", 1)
+        assert in_child(work, 60) == -signal.SIGALRM
+    finally:
+        hook.release()
 
 
 def test_training_in_a_thread_goes_on_without(tmp_path):
