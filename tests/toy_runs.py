@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from cityseg_ext.apis.checkpoint import allow_plain_types
 from cityseg_ext.apis.resume import newest_checkpoint
+from cityseg_ext.apis.runner import WithManners
 
 NUMBERS = itertools.count()
 LIMIT = 240  # seconds that a child may take
@@ -86,6 +87,10 @@ class SignalAt(Hook):
             os.kill(os.getpid(), self.number)
 
 
+class ToyRunner(WithManners, Runner):
+    pass
+
+
 def toy_runner(
     work_dir,
     steps=None,
@@ -95,7 +100,6 @@ def toy_runner(
     checkpoint=(),
     data=None,
     values=(),
-    listens=True,
     **fields,
 ):
     """A runner of 3 epochs of 5 batches, or of so many steps; it goes on from the newest checkpoint if told to."""
@@ -115,7 +119,7 @@ def toy_runner(
         logger=dict(type="LoggerHook", interval=1),
         sampler_seed=dict(type="DistSamplerSeedHook"),
         exact_resume=dict(type="ExactResumeHook"),
-        **(dict(stop_signals=dict(type="StopSignalsHook")) if listens else {}),
+        stop_signals=dict(type="StopSignalsHook"),
         finite_guard=dict(type="FiniteGuardHook", max_in_a_row=3),
     )
     options = dict(
@@ -136,7 +140,7 @@ def toy_runner(
         load_from=newest,
         resume=newest is not None,
     )
-    return Runner(work_dir=str(work_dir), cfg=dict(), experiment_name=f"toy_{next(NUMBERS)}", **(options | fields))
+    return ToyRunner(work_dir=str(work_dir), cfg=dict(), experiment_name=f"toy_{next(NUMBERS)}", **(options | fields))
 
 
 def in_child(function, *args, **kwargs):

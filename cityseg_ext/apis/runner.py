@@ -19,7 +19,7 @@ from cityseg_ext.optim.sharded import ShardedRunner
 _RUN_NUMBERS = itertools.count(1)
 
 
-class _WithManners:
+class WithManners:
     """Loads safely whatever it loads; the checkpoint that it goes on or starts from is trusted if its caller does.
 
     However a run ends, hooks give back what they took of the process: its signals, its terminal.
@@ -54,11 +54,11 @@ class _WithManners:
                     hook.release()
 
 
-class _Runner(_WithManners, Runner):
+class _Runner(WithManners, Runner):
     pass
 
 
-class _ShardedRunner(_WithManners, ShardedRunner):
+class _ShardedRunner(WithManners, ShardedRunner):
     def resume(self, filename, *args, **kwargs):  # not by way of load_checkpoint, as Runner does
         with self._loading(filename):
             return super().resume(filename, *args, **kwargs)

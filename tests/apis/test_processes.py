@@ -61,7 +61,8 @@ def test_a_killed_process_is_an_error_with_a_cure():
 
 
 def test_stopping_early_leaves_no_process_behind():
+    before = set(multiprocessing.active_children())
     results = map_in_processes(square, range(1000), 2, "workers")
-    assert next(results) == 0
+    assert next(results) == 0 and len(set(multiprocessing.active_children()) - before) == 2
     results.close()
-    assert not multiprocessing.active_children()
+    assert not set(multiprocessing.active_children()) - before

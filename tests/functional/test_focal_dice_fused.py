@@ -173,6 +173,17 @@ def test_void_pixels_have_no_effect_whatever_they_hold(junk):
     assert (fused[1][-1].transpose(0, 1)[:, target == 255] == 0).all()
 
 
+@pytest.mark.parametrize("junk", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("channel", [0, 1])
+def test_void_pixels_have_no_effect_where_only_one_logit_is_junk(junk, channel):
+    logits, target = batch()
+    spoilt = logits.detach().clone()
+    spoilt[:, channel][target == 255] = junk
+    fused = [both(x, target, **weights_of(target))[0] for x in (logits, spoilt.requires_grad_())]
+    for clean, other in zip(*fused, strict=True):
+        torch.testing.assert_close(clean, other, rtol=0, atol=0)
+
+
 def test_a_labelled_nan_is_not_hidden():
     logits, target = batch()
     target[0, 0, 0] = 1

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -31,4 +33,7 @@ def test_blocks_are_strips_of_the_upsampled_logits(align_corners, monkeypatch):
     whole = F.interpolate(logits, (21, 33), mode="bilinear", align_corners=align_corners).flatten(2)
     assert len(blocks) == 2 * 6 and blocks.pixels == 4 * 33
     for index, strip in enumerate(blocks.parts(whole)):
-        torch.testing.assert_close(blocks.load(index, blocks.new_buffer()), strip)
+        exponents = blocks.load(index, blocks.new_buffer())
+        torch.testing.assert_close(exponents, strip / math.log(2))
+        shift = torch.rand(strip.shape[1], dtype=torch.float64)
+        torch.testing.assert_close(blocks.load(index, blocks.new_buffer(), shift), strip / math.log(2) + shift)

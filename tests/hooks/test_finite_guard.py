@@ -61,7 +61,7 @@ def test_a_skipped_update_changes_nothing(tmp_path):
 
 
 def test_too_many_in_a_row_end_the_run(tmp_path):
-    runner = toy_runner(tmp_path, train_dataloader=loader(range(4, 10)), log_level="ERROR", listens=False)
+    runner = toy_runner(tmp_path, train_dataloader=loader(range(4, 10)), log_level="ERROR")
     message = (
         r"`gradients` to be finite, but got NaN or infinity 3 times in a row\..*Last checkpoint: none yet.*photo 9"
     )
