@@ -30,6 +30,8 @@ from cityseg_ext.functional.logit_blocks import Buffer, LogitBlocks, blocks_of
 
 LN2 = math.log(2)
 SAFE = 2.0**60  # a sum of exponentials between this and its inverse has lost nothing that counts
+NEVER = 1e30  # as an exponent of 2, taken away where void: no logit makes up for it
+LANES = 8  # sums of neighbouring pixels, mostly of one class, that do not wait for each other
 
 
 class FusedFocalDiceSums(torch.autograd.Function):
@@ -57,39 +59,36 @@ class FusedFocalDiceSums(torch.autograd.Function):
         shifts = None if shift is None else blocks.parts(shift)
         focal = logits.new_zeros(len(blocks), dtype=torch.float64)
         overlap, predicted, actual = logits.new_zeros(3, len(blocks), blocks.classes, dtype=torch.float64)
-        rows = list(zip(focal, overlap, predicted, actual, strict=True))
         without_void: list[int] = []  # blocks whose void logits are replaced: they may be huge, or not finite
 
         def work(index: int, buffer: Buffer) -> None:
-            label, void, at_true = pixels.labels(index)
-            pixels.check(label)
-            exp, total, log_total, log_prob = _softmax(blocks.load(index, buffer), at_true, buffer)
-            if not _is_safe(total):
+            label, at_true, mask = pixels.labels(index, check=True)
+            exp, total, log_total, log_prob = _softmax(blocks.load(index, buffer), at_true)
+            if not _is_safe(total, log_prob):
                 without_void.append(index)
-                block = blocks.load(index, buffer).masked_fill(void, 0)
-                exp, total, log_total, log_prob = _softmax(block, at_true, buffer)
-                if not _is_safe(total):
-                    exp, total, log_total, log_prob = _softmax(block, at_true, buffer, top=block.amax(0))
-            mask = pixels.mask(index, void)
+                block = blocks.load(index, buffer).masked_fill_(pixels.void(index), 0)
+                exp, total, log_total, log_prob = _softmax(block, at_true)  # the same to the bit, whatever void holds
+                if not _is_safe(total, log_prob):
+                    block = blocks.load(index, buffer).masked_fill_(pixels.void(index), 0)
+                    exp, total, log_total, log_prob = _softmax(block, at_true, top=block.amax(0))
             log_prob.clamp_(max=0)  # rounding could leave it just above
             prob = log_prob.exp2()
             if shifts is not None:
-                torch.where(void, pixels.never, log_total.neg_(), out=shifts[index])
+                torch.sub((mask - 1).mul_(NEVER), log_total, out=shifts[index])
+            mask = pixels.weighted(mask, index)
             value = pixels.weigh(mask * log_prob, label)
             if gamma > 0:
                 value *= _miss(prob).pow_(gamma)
-            by_block = rows[index]
-            by_block[0].add_(value.sum(dtype=torch.float64), alpha=-LN2)
-            by_block[1].scatter_add_(0, label, prob.mul_(mask).double())
-            by_block[2].copy_(torch.mv(exp, mask / total))
-            by_block[3].scatter_add_(0, label, mask.double())
+            torch.sum(value, 0, dtype=torch.float64, out=focal[index])
+            overlap[index], actual[index] = pixels.by_class(label, prob.mul_(mask), mask)
+            predicted[index] = torch.mv(exp, mask / total)
 
         _walk(blocks, work, buffers=1)
         ctx.save_for_backward(logits, target, class_weight, pixel_weight, shift)
         ctx.options, ctx.without_void = (gamma, ignore_index, align_corners), frozenset(without_void)
         focal, overlap, predicted, actual = (
             part.unflatten(0, (blocks.batch, blocks.blocks_an_image)).sum(1).to(blocks.dtype)
-            for part in (focal, overlap, predicted, actual)
+            for part in (focal * -LN2, overlap, predicted, actual)
         )
         norm = (actual if class_weight is None else actual * class_weight.to(actual)).sum(1)
         ctx.mark_non_differentiable(norm, actual)
@@ -108,43 +107,35 @@ class FusedFocalDiceSums(torch.autograd.Function):
         by_image = list(zip(by_focal, by_overlap, by_predicted, by_predicted.unsqueeze(2), strict=True))
 
         def work(index: int, buffer: Buffer, spare: Buffer) -> None:
-            label, void, at_true = pixels.labels(index)
+            label, at_true, mask = pixels.labels(index)
             focal, overlap, predicted, predicted_column = by_image[index // blocks.blocks_an_image]
-            block = blocks.load(index, buffer)
+            exponent = blocks.load(index, buffer, shifts[index])
             if index in ctx.without_void:
-                block = block.masked_fill(void, 0)
-            # The probabilities are 0 at void pixels, where the shift is minus infinity.
-            exponent = torch.add(shifts[index], block, alpha=1 / LN2, out=buffer[len(label)])
+                exponent.masked_fill_(pixels.void(index), -math.inf)
+            # The probabilities are 0 at void pixels, where the shift is -NEVER.
             log_prob = exponent.view(-1).index_select(0, at_true).clamp_(-1e4, 0)
             probs = exponent.exp2_()
             prob = log_prob.exp2()
             by_true = overlap.index_select(0, label).mul_(prob)
             by_true += pixels.weigh(_slope(log_prob, prob, gamma), label).mul_(focal)  # `a` of the formula
-            out = blocks.gradient_block(index, spare)
+            out = spare[len(label)]
             torch.sub(predicted_column, torch.mv(probs.t(), predicted).add_(by_true), out=out).mul_(probs)
-            out.scatter_add_(0, label[None], torch.where(void, pixels.zero, by_true)[None])
+            out.view(-1).scatter_add_(0, at_true.long(), by_true.mul_(mask))
             if pixel_weight is not None:
-                out.mul_(pixels.mask(index, void))
+                out.mul_(pixels.weighted(mask, index))
             blocks.store_gradient(index, out)
 
         _walk(blocks, work, buffers=2)
         return blocks.gradient(), *[None] * 6
 
 
-def _softmax(
-    logits: Tensor, at_true: Tensor, buffer: Buffer, top: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """exp x, or exp(x - top); its sum over classes; log2 of the sum of exp x; and log2 p of the true class.
+def _softmax(exponent: Tensor, at_true: Tensor, top: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """2**x, or 2**(x - top), in place of the exponents x; its sum over classes; log2 of the sum of 2**x; log2 p_t.
 
-    In powers of 2: torch's exp2 takes a third of the time of its exp on CPUs that are not Intel's. Logits are mostly
-    small enough to do without their maximum, which is one walk over them less.
+    Logits are mostly small enough to do without their maximum, which is one walk over them less.
     """
-    out = buffer[len(at_true)]
-    if top is None:
-        exponent = torch.mul(logits, 1 / LN2, out=out)
-    else:
-        top = top.mul_(1 / LN2)
-        exponent = torch.sub(logits.mul(1 / LN2), top, out=out)
+    if top is not None:
+        exponent -= top
     log_prob = exponent.view(-1).index_select(0, at_true)
     exp = exponent.exp2_()
     total = exp.sum(0)
@@ -153,9 +144,10 @@ def _softmax(
     return exp, total, log_total if top is None else log_total.add_(top), log_prob
 
 
-def _is_safe(total: Tensor) -> bool:
+def _is_safe(total: Tensor, log_prob: Tensor) -> bool:
+    """Whether nothing is lost, and nothing infinite, at void pixels either."""
     low, high = total.aminmax()
-    return low.item() > 1 / SAFE and high.item() < SAFE
+    return low.item() > 1 / SAFE and high.item() < SAFE and log_prob.amin().item() > -math.inf
 
 
 def _miss(prob: Tensor) -> Tensor:
@@ -183,31 +175,50 @@ class _Pixels:
         ignore_index: int,
         blocks: LogitBlocks,
     ) -> None:
-        self.target, self.ignore_index, self.classes = target, ignore_index, blocks.classes
+        self.target, self.ignore_index, self.classes, self.dtype = target, ignore_index, blocks.classes, blocks.dtype
         self.given = blocks.parts(target.flatten(1))
         self.pixel_weight = None if pixel_weight is None else blocks.parts(pixel_weight.to(blocks.dtype).flatten(1))
         self.class_weight = None if class_weight is None else class_weight.to(target.device, blocks.dtype)
-        index = torch.arange(blocks.pixels, device=target.device)
+        # Twice as fast as 64 bits, where void and places fit in; labels that do not are found by the check.
+        fits = max(abs(ignore_index), blocks.classes * blocks.pixels) <= torch.iinfo(torch.int32).max
+        self.integer = torch.int32 if fits else torch.int64
+        index = torch.arange(blocks.pixels, dtype=self.integer, device=target.device)
         self.places = {count: index[:count] for count in blocks.new_buffer()}
-        self.no_label = target.new_zeros(())
-        self.zero, self.one, self.never = torch.tensor([0, 1, -math.inf], dtype=blocks.dtype, device=target.device)
+        self.lane_of = index % LANES * blocks.classes
 
-    def labels(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Labels with 0 for void; where void is; and where the true class is in a flattened (C, P) block."""
+    def labels(self, index: int, check: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Labels, 0 for void; where the true class is in a flattened (C, P) block; and a mask, 0 where void, else 1.
+
+        By arithmetic, which torch vectorises: comparing to booleans, and choosing by them, takes thrice as long.
+        """
         given = self.given[index]
-        void = given == self.ignore_index
-        label = torch.where(void, self.no_label, given).long()
-        return label, void, torch.add(self.places[len(label)], label, alpha=len(label))
+        short = given.to(self.integer)
+        labelled = torch.ne(short, self.ignore_index, out=torch.empty_like(short))
+        label = short * labelled
+        if check:
+            low, high = label.aminmax()
+            lowest, highest = given.aminmax() if given.itemsize > short.itemsize else (low, high)
+            wrapped = lowest.item() < -(2**31) or highest.item() >= 2**31
+            if wrapped or low.item() < 0 or high.item() >= self.classes:
+                check_labels(self.target, self.classes, self.ignore_index)  # to name them all
+        at_true = torch.add(self.places[len(label)], label, alpha=len(label))
+        return label, at_true, labelled.to(self.dtype)
 
-    def check(self, label: Tensor) -> None:
-        low, high = label.aminmax()
-        if low.item() < 0 or high.item() >= self.classes:
-            check_labels(self.target, self.classes, self.ignore_index)  # to name them all
+    def by_class(self, label: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+        """Sums of values over the pixels of each class."""
+        lanes = (self.lane_of[: len(label)] + label).long()
+        sums = torch.zeros(len(values), LANES * self.classes, dtype=torch.float64, device=label.device)
+        for by_lane, value in zip(sums, values, strict=True):
+            by_lane.scatter_add_(0, lanes, value.double())
+        return sums.unflatten(1, (LANES, self.classes)).sum(1).unbind()
 
-    def mask(self, index: int, void: Tensor) -> Tensor:
+    def void(self, index: int) -> Tensor:
+        """Where a block is void, as booleans."""
+        return self.given[index] == self.ignore_index
+
+    def weighted(self, mask: Tensor, index: int) -> Tensor:
         """The pixel weights, 0 where void."""
-        mask = torch.where(void, self.zero, self.one)
-        return mask if self.pixel_weight is None else mask.mul_(self.pixel_weight[index])
+        return mask if self.pixel_weight is None else mask * self.pixel_weight[index]
 
     def weigh(self, values: Tensor, label: Tensor) -> Tensor:
         """Values times the class weight of each pixel."""

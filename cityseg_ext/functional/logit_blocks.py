@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CPU_BLOCK = 512 * 1024  # logits: 2 MiB of float32; smaller ones cost more in calls than they save in the cache
+CPU_BLOCK = 768 * 1024  # logits: 3 MiB of float32; smaller ones cost more in calls than they save in the cache
 Buffer = dict[int, Tensor]
+TO_BITS = 1 / math.log(2)  # torch's exp2 takes a third of the time of its exp on CPUs that are not Intel's
 COLUMNS = 128  # of the upsampled image, for one small product of matrices
 
 
@@ -65,20 +68,16 @@ class LogitBlocks(ABC):
         return min(self.pixels, self.per_image - index % self.blocks_an_image * self.pixels)
 
     @abstractmethod
-    def load(self, index: int, buffer: Buffer) -> Tensor:
-        """The block's logits, (C, P); in the buffer where they are not at hand in this form."""
+    def load(self, index: int, buffer: Buffer, shift: Tensor | None = None) -> Tensor:
+        """The block's logits as exponents of 2, plus a shift of each pixel: (C, P), in the buffer."""
 
     @abstractmethod
     def start_gradient(self) -> None:
         """Make room for a gradient."""
 
     @abstractmethod
-    def gradient_block(self, index: int, buffer: Buffer) -> Tensor:
-        """Where to write the gradient by the block's logits, (C, P)."""
-
-    @abstractmethod
     def store_gradient(self, index: int, block: Tensor) -> None:
-        """Take the gradient over from there."""
+        """Take over the gradient by the block's logits, (C, P)."""
 
     @abstractmethod
     def gradient(self) -> Tensor:
@@ -95,21 +94,19 @@ class FullSizeBlocks(LogitBlocks):
         self.direct = logits.dtype == self.dtype and self.flat.stride(2) == 1
         self.blocks = self.parts(self.flat)
 
-    def load(self, index: int, buffer: Buffer) -> Tensor:
+    def load(self, index: int, buffer: Buffer, shift: Tensor | None = None) -> Tensor:
         block = self.blocks[index]
-        return block if self.direct else buffer[block.shape[1]].copy_(block)
+        out = buffer[block.shape[1]]
+        if not self.direct:
+            block = out.copy_(block)
+        return torch.mul(block, TO_BITS, out=out) if shift is None else torch.add(shift, block, alpha=TO_BITS, out=out)
 
     def start_gradient(self) -> None:
         self.flat_gradient = torch.empty_like(self.flat)
         self.gradient_blocks = self.parts(self.flat_gradient)
 
-    def gradient_block(self, index: int, buffer: Buffer) -> Tensor:
-        block = self.gradient_blocks[index]
-        return block if self.direct else buffer[block.shape[1]]
-
     def store_gradient(self, index: int, block: Tensor) -> None:
-        if not self.direct:
-            self.gradient_blocks[index].copy_(block)
+        self.gradient_blocks[index].copy_(block)
 
     def gradient(self) -> Tensor:
         return self.flat_gradient.view(self.logits.shape)
@@ -128,28 +125,30 @@ class UpsampledBlocks(LogitBlocks):
         super().__init__(logits, size[0] * size[1], unit=size[1])
         self.width = size[1]
         self.small = logits.detach().to(self.dtype, memory_format=torch.contiguous_format)
+        self.bits = self.small * TO_BITS
         height = self.pixels // max(self.width, 1)
         self.rows = Windows(logits.shape[2], size[0], height, align_corners, self.small)
         self.columns = Windows(logits.shape[3], size[1], COLUMNS, align_corners, self.small)
 
-    def load(self, index: int, buffer: Buffer) -> Tensor:
+    def load(self, index: int, buffer: Buffer, shift: Tensor | None = None) -> Tensor:
         image, strip = divmod(index, self.blocks_an_image)
-        source, weight = self.rows.window(strip), self._row_weight(index)
-        wide = self.columns.widen(self.small[image, :, source])
+        wide = self.columns.widen(self.bits[image, :, self.rows.window(strip)])
+        steps = torch.zeros_like(wide)
+        torch.sub(wide[:, 1:], wide[:, :-1], out=steps[:, :-1])
         out = buffer[self.count(index)]
-        torch.bmm(weight, wide, out=out.view(self.classes, -1, self.width))
-        return out
+        rows = out.view(self.classes, -1, self.width)
+        for place, source, part in self.rows.between_sources(strip, rows.shape[1]):
+            torch.addcmul(wide[:, source, None], steps[:, source, None], part, out=rows[:, place])
+        return out if shift is None else out.add_(shift)
 
     def start_gradient(self) -> None:
         strips = len(self), self.classes, self.rows.length, self.small.shape[3]
         self.by_strip = self.small.new_empty(strips)
 
-    def gradient_block(self, index: int, buffer: Buffer) -> Tensor:
-        return buffer[self.count(index)]
-
     def store_gradient(self, index: int, block: Tensor) -> None:
-        weight = self._row_weight(index)
-        wide = torch.bmm(weight.mT, block.view(self.classes, -1, self.width))
+        rows = block.view(self.classes, -1, self.width)
+        weight = self.rows.weight[index % self.blocks_an_image, :, : rows.shape[1]]
+        wide = torch.bmm(weight.expand(self.classes, -1, -1), rows)
         self.by_strip[index] = self.columns.narrow(wide)
 
     def gradient(self) -> Tensor:
@@ -157,11 +156,6 @@ class UpsampledBlocks(LogitBlocks):
         for strip in range(self.blocks_an_image):
             total[:, :, self.rows.window(strip)] += self.by_strip[strip :: self.blocks_an_image]
         return total.to(self.logits.dtype)
-
-    def _row_weight(self, index: int) -> Tensor:
-        """(C, rows of the strip, rows of the window), the same for every class."""
-        weight = self.rows.weight[index % self.blocks_an_image, :, : self.count(index) // self.width]
-        return weight.t().expand(self.classes, -1, -1)
 
 
 class Windows:
@@ -190,10 +184,20 @@ class Windows:
         self.flat_index = self.index.flatten()
         self.starts = first.tolist()
         self.weight = weight.transpose(0, 1).gather(1, self.index[:, :, None].expand(-1, -1, stretch)).contiguous()
+        after = (self.weight != 0).to(torch.uint8).argmax(1)  # (windows, stretch): of two sources the first
+        self.part = 1 - self.weight.gather(1, after[:, None]).transpose(1, 2)  # (windows, stretch, 1): of the second
+        self.after = after.tolist()
 
     def window(self, number: int) -> slice:
         """The sources of a stretch."""
         return slice(self.starts[number], self.starts[number] + self.length)
+
+    def between_sources(self, number: int, count: int) -> Iterator[tuple[slice, int, Tensor]]:
+        """The first results of a stretch by the source that they come after: which, that source's place, how far on."""
+        for source, group in groupby(range(count), self.after[number].__getitem__):
+            results = list(group)
+            place = slice(results[0], results[-1] + 1)
+            yield place, source, self.part[number, place]
 
     def widen(self, block: Tensor) -> Tensor:
         """Interpolate (..., sources) to (..., results)."""
@@ -204,9 +208,10 @@ class Windows:
     def narrow(self, block: Tensor) -> Tensor:
         """The transpose of :meth:`widen`: (..., results) to (..., sources)."""
         missing = self.weight.shape[0] * self.weight.shape[2] - self.results
-        flat = F.pad(block.flatten(0, -2), (0, missing)).unflatten(1, (-1, self.weight.shape[2])).transpose(0, 1)
-        windows = torch.bmm(flat, self.weight.mT)  # (windows, rows, length)
-        out = block.new_zeros(windows.shape[1], self.sources)
-        for window, start in zip(windows, self.starts, strict=True):
-            out[:, start : start + self.length] += window
+        flat = block.flatten(0, -2)
+        if missing:
+            flat = F.pad(flat, (0, missing))
+        flat = flat.unflatten(1, (-1, self.weight.shape[2])).transpose(0, 1)
+        windows = torch.bmm(flat, self.weight.mT).transpose(0, 1).flatten(1)  # (rows, windows * length)
+        out = windows.new_zeros(len(windows), self.sources).index_add_(1, self.flat_index, windows)
         return out.unflatten(0, block.shape[:-1])

@@ -214,6 +214,24 @@ def test_labels_out_of_range_are_named_with_those_of_other_blocks():
         focal_dice_sums(logits, target)
 
 
+@pytest.mark.parametrize("far", [2**32 + 1, -(2**32) + 1, 2**32 + 255])
+def test_labels_do_not_wrap_around(far):
+    logits, target = batch()
+    target[1, 2, 3] = far
+    with pytest.raises(ValueError, match=f"but got {far}"):
+        focal_dice_sums(logits, target)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+def test_labels_may_be_of_any_integer_type(dtype):
+    logits, target = batch()
+    for ours, theirs in zip(both(logits, target.to(dtype))[0], both(logits, target)[0], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    far = torch.where(target == 255, -(2**40), target)
+    for ours, theirs in zip(both(logits, far, ignore_index=-(2**40))[0], both(logits, target)[0], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
 def test_sizes_must_fit_where_nothing_is_upsampled():
     logits, target = batch()
     with pytest.raises(ValueError, match=r"`target` to be of shape \(3, 9, 7\)"):
