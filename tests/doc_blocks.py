@@ -10,14 +10,16 @@ import cv2
 from conftest import ROOT, TINY
 
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+SHELLS = ("bash", "sh")
 PROGRAMS = ("python", "pip", "make", "mim", "sbatch")
 SCRIPTS = [str(path.relative_to(ROOT)) for folder in ("tools", "tests") for path in (ROOT / folder).rglob("*.sh")]
 
 RUN = "work_dirs/deeplabv3_focaldice"
-"""The one run that there is; every checkpoint and every other run is a copy of it."""
+BEST = "best_mDice_epoch_20.pth"
+"""The one run that there is and its checkpoint; all others are copies."""
 STANDS_FOR = {
     "CONFIG": "configs/deeplabv3_focaldice.py",
-    "CHECKPOINT": f"{RUN}/best.pth",
+    "CHECKPOINT": f"{RUN}/{BEST}",
     "PREDICTIONS": "label_maps",
     "PHOTOS": "photos",
     "CAMVID": "data/cityscapes",
@@ -25,6 +27,7 @@ STANDS_FOR = {
     "/data/cityscapes": "data/cityscapes",
     "data/camvid": "data/cityscapes",
     "cityseg/deeplabv3_focaldice.py": "configs/deeplabv3_focaldice.py",
+    "./deeplabv3_r18_focaldice.py": "./configs/deeplabv3_r18_focaldice.py",
 }
 """What readers put in place of these words."""
 SMALLEST = ["--num-epochs", "1", "--image-size", "64", "128", "--num-workers", "0"]
@@ -67,10 +70,18 @@ def blocks_of(path: Path) -> list[Block]:
 def fill(text: str) -> str:
     """Put what they stand for in place of placeholders."""
     words = "|".join(map(re.escape, STANDS_FOR))
-    return re.sub(rf"(?<![\w/])(?:{words})(?![\w.])", lambda match: STANDS_FOR[match[0]], text)
+    return re.sub(rf"(?<!\w)(?:{words})(?![\w.])", lambda match: STANDS_FOR[match[0]], text)
 
 
 BLOCKS = [block for path in DOCUMENTS for block in blocks_of(path)]
+PYTHON = [block for block in BLOCKS if block.language == "python"]
+SHELL = [block for block in BLOCKS if block.language in SHELLS]
+
+
+def all_texts(folder: Path) -> list[str]:
+    """Every command, its words with a blank between them, and every block of Python."""
+    commands = [" ".join(command) for block in SHELL for command in block.commands(folder)]
+    return commands + [block.text for block in PYTHON]
 
 
 def write_folder(folder: Path, city: Path) -> None:
@@ -85,29 +96,27 @@ def write_folder(folder: Path, city: Path) -> None:
 
     _write_data(folder, city)
     write_synthetic_pairs(folder / "data/cityscapes_pairs", train=2, val=1, size=40)
-    text = "".join(block.text for block in BLOCKS)
     (folder / "configs").mkdir()
-    for name in set(re.findall(r"\bconfigs/(\w+\.py)", text)):
-        deeplab = dict(pretrained="none", cfg_options=TINY | {"model.backbone.depth": 18})
-        small = deeplab if name.startswith("deeplab") else dict(unet_width=4, unet_depth=2)
-        options = dict(work_dir=f"work_dirs/{Path(name).stem}", image_size=(64, 128), num_workers=0, batch_size=2)
-        load_config(str(ROOT / "configs" / name), num_epochs=1, **options, **small).dump(folder / "configs" / name)
-    cfg = load_config(STANDS_FOR["CONFIG"])
-    best = train(cfg).checkpoint
+    for path in sorted((ROOT / "configs").glob("*.py")):
+        resnet = dict(pretrained="none", cfg_options=TINY | {"model.backbone.depth": 18})
+        small = dict(unet_width=4, unet_depth=2) if path.name.startswith("unet") else resnet
+        options = dict(work_dir=f"work_dirs/{path.stem}", image_size=(64, 128), num_workers=0, batch_size=2)
+        load_config(str(path), **options, **small).dump(folder / "configs" / path.name)
+    cfg = load_config(STANDS_FOR["CONFIG"], num_epochs=1)
+    best = train(cfg).checkpoint.rename(f"{RUN}/{BEST}")
     test(cfg, str(best), report=True)
     check_dataset(cfg)
     publish(cfg, str(best), "published", "unet_ce").checkpoint.rename("published/unet_ce-0123abcd.pth")
     shutil.copy(best, "best.pth")
-    best.rename(f"{RUN}/best.pth")
+    text = "\n".join(all_texts(folder))
     for name in set(re.findall(r"\bwork_dirs/(\w+)(?![\w.])", text)) - {Path(RUN).name}:
         shutil.copytree(RUN, f"work_dirs/{name}")
-    for path in set(re.findall(r"\bwork_dirs/\w+/best_mDice_epoch_\d+\.pth", text)):
-        shutil.copy("best.pth", path)
+    for path in set(re.findall(r"\bwork_dirs/\w+/best_mDice_epoch_\d+\.pth", text)) - {str(best)}:
+        shutil.copy(best, path)
 
 
 def _write_data(folder: Path, city: Path) -> None:
     shutil.copytree(city, folder / "data/cityscapes")
-    shutil.copytree(city / "leftImg8bit/val", folder / "data/cityscapes/leftImg8bit/test")
     shutil.copytree(city / "gtFine/val", folder / "label_maps", ignore=shutil.ignore_patterns("*_color.png"))
     photos = [cv2.imread(str(path)) for path in sorted((city / "leftImg8bit/val").rglob("*.png"))]
     for name in ("street.jpg", "photos/1.jpg", "drive/monday/1.jpg", "frames/9.jpg", "frames/10.jpg"):
@@ -117,7 +126,6 @@ def _write_data(folder: Path, city: Path) -> None:
     for photo in photos:
         video.write(photo)
     video.release()
-    labels = sorted(path.relative_to(city) for path in (city / "gtFine/train").rglob("*_color.png"))
-    trees = [tuple(f"cityscapes/{path}".replace("gtFine", tree) for tree in ("leftImg8bit", "gtFine")) for path in labels]
-    rows = [f"{photo.replace('_leftImg8bit_color', '_leftImg8bit')},{label}\n" for photo, label in trees]
-    (folder / "data/train.csv").write_text("".join(rows))
+    labels = [f"cityscapes/{path.relative_to(city)}" for path in sorted((city / "gtFine/train").rglob("*_color.png"))]
+    pairs = [label.replace("gtFine_color", "gtFine").replace("gtFine", "leftImg8bit") + f",{label}" for label in labels]
+    (folder / "data/train.csv").write_text("\n".join(pairs))
