@@ -110,7 +110,7 @@ def write_folder(folder: Path, city: Path) -> None:
     shutil.copy(best, "best.pth")
     text = "\n".join(all_texts(folder))
     for name in set(re.findall(r"\bwork_dirs/(\w+)(?![\w.])", text)) - {Path(RUN).name}:
-        shutil.copytree(RUN, f"work_dirs/{name}")
+        shutil.copytree(RUN, f"work_dirs/{name}", ignore=shutil.ignore_patterns("epoch_*"))
     for path in set(re.findall(r"\bwork_dirs/\w+/best_mDice_epoch_\d+\.pth", text)) - {str(best)}:
         shutil.copy(best, path)
 
