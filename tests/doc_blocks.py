@@ -47,13 +47,18 @@ class Block:
         return f"{self.document}:{self.line}"
 
     def commands(self, folder: Path) -> list[list[str]]:
-        """The words of every command, as bash itself splits the block in this folder; nothing is run."""
+        """The words of every command, as bash itself splits the block in this folder; nothing is run.
+
+        Programs are shell functions that write their words down; one without such a function is an error. Patterns such
+        as ``best_*.pth`` match what is in the folder before.
+        """
         record = "{ printf '%s\\0' \"$@\" $'\\x1e'; }"
         lines = ["set -eu", "PATH=/nowhere", "source() { :; }"]  # the environment is active already
         lines += [f'{name}() {{ record {name} "$@"; }}' for name in (*PROGRAMS, *SCRIPTS)]
         script = "\n".join([f"record() {record}", *lines, self.text])
         done = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0 and not done.stderr, f"{self}: {done.stderr}"
+        assert done.stdout, f"{self}: no command"
         return [command.split("\0")[:-1] for command in done.stdout.split("\x1e\0")[:-1]]
 
 
