@@ -28,12 +28,17 @@ TINY = {
 """Fields that make `deeplabv3_r18_focaldice.py` a model of a few thousand weights, whose every step is logged."""
 
 
+def leave_out_what_is_slow(patch):
+    """Whole runs without what costs them seconds and is mmengine's: its list of the environment, configs laid out."""
+    patch.setattr("mmengine.runner.runner.collect_env", dict)
+    for place in ("yapf.yapflib.yapf_api", "mmengine.config.config"):  # of the maintained line, of the upstream one
+        patch.setattr(f"{place}.FormatCode", lambda text, **_: (text, True), raising=False)
+
+
 @pytest.fixture
 def quick(monkeypatch):
-    """Whole runs without what costs them seconds and is mmengine's: its list of the environment, configs laid out."""
-    monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
-    for place in ("yapf.yapflib.yapf_api", "mmengine.config.config"):  # of the maintained line, of the upstream one
-        monkeypatch.setattr(f"{place}.FormatCode", lambda text, **_: (text, True), raising=False)
+    """Whole runs are quick."""
+    leave_out_what_is_slow(monkeypatch)
 
 
 @pytest.fixture(scope="session")

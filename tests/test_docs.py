@@ -23,6 +23,26 @@ def test_named_files_exist(path):
         assert (ROOT / name).is_file(), name
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_to_sections_lead_to_headings(path):
+    for target, section in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", path.read_text()):
+        if "://" not in target:
+            assert section in sections(path.parent / target if target else path), f"{target}#{section}"
+
+
+def sections(path):
+    """The names that GitHub gives to the headings of a document."""
+    text = re.sub(r"^( *)```.*?^\1```$", "", path.read_text(), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_picture_is_shown():
+    shown = {name for path in DOCUMENTS for name in re.findall(r"!\[[^\]]*\]\([^)]*?([^/)]+)\)", path.read_text())}
+    for path in (ROOT / "docs" / "images").iterdir():
+        assert path.name in shown, path
+
+
 def test_every_config_has_its_row_in_the_readme():
     text = (ROOT / "README.md").read_text()
     for path in (ROOT / "configs").glob("*.py"):

@@ -1,6 +1,6 @@
 """Try a model in the browser: drop a photograph on a page of this machine, and see what is what.
 
-python tools/demo.py work_dirs/deeplabv3_focaldice/best_mDice_epoch_80.pth
+python tools/demo.py work_dirs/deeplabv3_focaldice/best_mDice_epoch_20.pth
 
 The page is served to this machine only, loads nothing from elsewhere, and keeps no photograph. Ctrl-C ends it, after a
 prediction that runs.

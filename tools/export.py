@@ -1,6 +1,6 @@
 """Write a trained model as one ONNX file (or PyTorch's .pt2), which runs without this package.
 
-python tools/export.py configs/deeplabv3_focaldice.py work_dirs/deeplabv3_focaldice/best.pth
+python tools/export.py configs/deeplabv3_focaldice.py work_dirs/deeplabv3_focaldice/best_mDice_*.pth
 python tools/export.py deeplabv3-0123abcd.pth --output logits    (a file of tools/publish.py)
 
 The file takes photographs as they are and predicts images of any number and size; tools/run_onnx.py shows how.

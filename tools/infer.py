@@ -1,7 +1,7 @@
 """Predict photographs or a video that need no labels.
 
-python tools/infer.py street.jpg configs/deeplabv3_focaldice.py work_dirs/deeplabv3_focaldice/best.pth
-python tools/infer.py drive.mp4 work_dirs/deeplabv3_focaldice/best.pth --every 2    (its config is beside it)
+python tools/infer.py street.jpg configs/deeplabv3_focaldice.py work_dirs/deeplabv3_focaldice/best_mDice_*.pth
+python tools/infer.py drive.mp4 work_dirs/deeplabv3_focaldice/best_mDice_*.pth --every 2    (its config is beside it)
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Strip a checkpoint to weights and plain facts for others, and write a model card.
 
-python tools/publish.py work_dirs/unet_ce/best_mDice_epoch_40.pth --out published    (its config is beside it)
+python tools/publish.py work_dirs/unet_ce/best_mDice_epoch_10.pth --out published    (its config is beside it)
 
 Writes <name>-<first 8 digits of its SHA-256>.pth, which has its config in it as data and loads with weights_only=True,
 and a Markdown file of that name. Folders and accounts are taken out of the config. docs/export.md says more.

@@ -1,6 +1,6 @@
 """Evaluate a checkpoint, write a picture for every image, and a report.
 
-python tools/test.py configs/deeplabv3_focaldice.py work_dirs/deeplabv3_focaldice/best.pth --show-dir panels --report
+python tools/test.py configs/unet_ce.py work_dirs/unet_ce/best_mDice_*.pth --show-dir panels --report
 """
 
 import argparse

@@ -58,21 +58,35 @@ class _Runner(WithManners, Runner):
     pass
 
 
+class _TestRunner(_Runner):
+    def dump_config(self):
+        """Nothing: the config in the work dir is the training's, and ``vis_data`` of this run has its own."""
+
+
 class _ShardedRunner(WithManners, ShardedRunner):
     def resume(self, filename, *args, **kwargs):  # not by way of load_checkpoint, as Runner does
         with self._loading(filename):
             return super().resume(filename, *args, **kwargs)
 
 
-def build_runner(cfg: Config) -> _Runner | _ShardedRunner:
-    """A runner with a name of its own: mmengine shares logger and visualizer between runs of one name."""
+def build_runner(cfg: Config, trains: bool = True) -> _Runner | _ShardedRunner:
+    """A runner with a name of its own: mmengine shares logger and visualizer between runs of one name.
+
+    Args:
+        cfg: the config.
+        trains: whether it trains; one that only tests leaves the config that training has put into the work dir.
+
+    Returns:
+        The runner.
+    """
     if (cfg.get("randomness") or {}).get("deterministic"):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it PyTorch refuses matrix products
     hide_broken_torchvision()
     cfg.setdefault("experiment_name", f"{Path(cfg.filename).stem}_{next(_RUN_NUMBERS)}")
     sharded = cfg.get("strategy") is not None
+    kind = _ShardedRunner if sharded else _Runner if trains else _TestRunner
     with _mmengine_unlocked():
-        runner = (_ShardedRunner if sharded else _Runner).from_cfg(cfg)
+        runner = kind.from_cfg(cfg)
     if sharded:
         runner.model = runner.strategy.build_model(runner.model)  # as Runner does, which others look at before the run
     return runner

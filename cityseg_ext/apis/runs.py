@@ -181,7 +181,7 @@ def test(
     cfg.strategy = None  # a checkpoint is whole, and so is the model that is tested
     forget_weights(cfg)
     join_processes(cfg)
-    runner = build_runner(cfg)
+    runner = build_runner(cfg, trains=False)
     for hook in (pictures, counts):
         if hook is not None:
             runner.register_hook(hook)

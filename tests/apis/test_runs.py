@@ -17,6 +17,7 @@ from rich.file_proxy import FileProxy
 
 from cityseg_ext.apis.config import load_config
 from cityseg_ext.apis.curves import plot_curves
+from cityseg_ext.apis.find_config import find_config
 from cityseg_ext.apis.inference_options import set_slide
 from cityseg_ext.apis.report_record import read_record
 from cityseg_ext.apis.run_log import read_run
@@ -156,13 +157,18 @@ def test_a_report_is_kept_and_shown(config, tmp_path):
     assert all(name in text for name in names) and text.count('src="data:image/png') == 9 + 3
 
 
-def test_the_callers_config_stays_as_it_is(config, tmp_path):
+def test_the_callers_config_and_that_of_the_training_stay_as_they_are(config, tmp_path):
     cfg = config()
     before = cfg.pretty_text
-    checkpoint = str(train(cfg).checkpoint)
+    result = train(cfg)
+    (beside,) = result.work_dir.glob("*.py")
+    trained = beside.read_text()
     for _ in range(2):
-        run_test(cfg, checkpoint, str(tmp_path / "show"), tta=True)
+        run_test(cfg, str(result.checkpoint), str(tmp_path / "show"), tta=True, crf=True)
     assert cfg.pretty_text == before
+    assert beside.read_text() == trained and find_config(str(result.checkpoint)) == str(beside)
+    tested = max(result.work_dir.glob("*/vis_data/config.py")).read_text()
+    assert "DenseCRF" in tested and "DenseCRF" not in trained
 
 
 def test_curves(config, tmp_path):

@@ -172,7 +172,7 @@ def test_types_and_layouts_of_small_logits(dtype):
 
 
 @pytest.mark.parametrize("small", [None, (1, 3)])
-@pytest.mark.parametrize("junk", [float("nan"), float("inf")])
+@pytest.mark.parametrize("junk", [float("nan"), float("inf"), -float("inf")])
 def test_void_pixels_have_no_effect_whatever_they_hold(junk, small):
     logits, target = batch(size=(4, 12), small=small)
     if small:
@@ -185,6 +185,15 @@ def test_void_pixels_have_no_effect_whatever_they_hold(junk, small):
     align_corners = False if small else None
     clean, other = (results(kernels, x, target, align_corners=align_corners) for x in (logits, spoilt))
     for one, two in zip(clean, other, strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("channel", [0, 1])
+def test_void_pixels_have_no_effect_where_only_one_logit_is_junk(channel):
+    logits, target = batch(size=(4, 12))
+    spoilt = logits.clone()
+    spoilt[:, channel][target == 255] = -float("inf")
+    for one, two in zip(results(kernels, logits, target), results(kernels, spoilt, target), strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=0)
 
 
