@@ -105,6 +105,12 @@ def test_the_law_is_not_vacuous():
     assert "mmseg" in libraries(PACKAGE / "metrics" / "dice.py")
 
 
+def test_pictures_are_drawn_without_pyplot():
+    """Its backend and its open figures are those of the notebook or program that imports the package."""
+    for path in FILES:
+        assert "matplotlib.pyplot" not in imports_of(path), path
+
+
 def test_no_compiled_operators_are_imported():
     for path in FILES:
         assert not any(name.startswith(("mmcv.ops", "torchvision")) for name in imports_of(path)), path

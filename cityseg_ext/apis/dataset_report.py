@@ -6,11 +6,8 @@ import io
 from collections import Counter
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from prettytable import PrettyTable
 
 from cityseg_ext.checks import shorten
@@ -83,9 +80,8 @@ def draw_histogram(statistics: DatasetStatistics, picture: str | Path) -> Path:
     """
     names, positions = statistics.classes, np.arange(len(statistics.classes))
     size = (1.6 + 4.2 * len(statistics.splits), 1.2 + 0.26 * len(names))
-    figure, axes = plt.subplots(
-        1, len(statistics.splits), figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
-    )
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(1, len(statistics.splits), sharex=True, sharey=True, squeeze=False)
     colors = np.array(statistics.palette) / 255
     shares = {name: 100 * split.pixels / max(1, int(split.counts.sum())) for name, split in statistics.splits.items()}
     occurring = np.concatenate([share[share > 0] for share in shares.values()])
@@ -107,7 +103,6 @@ def draw_histogram(statistics: DatasetStatistics, picture: str | Path) -> Path:
     axes[0][0].invert_yaxis()
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=120)
-    plt.close(figure)
     write_whole(Path(picture), data.getvalue())
     return Path(picture)
 
