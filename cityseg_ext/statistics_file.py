@@ -6,9 +6,7 @@ import json
 from pathlib import Path
 
 from cityseg_ext.checks import file_problem
-from cityseg_ext.functional.dataset_statistics import DatasetStatistics, statistics_from_dict
-
-_CURE = "Write it with tools/check_dataset.py."
+from cityseg_ext.functional.dataset_statistics import CURE, DatasetStatistics, statistics_from_dict
 
 
 def load_statistics(path: str | Path) -> DatasetStatistics:
@@ -36,8 +34,8 @@ def read_json(path: str | Path, rule: str) -> object:
         ValueError: if it is no JSON.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(file_problem(path, rule, "no file", _CURE))
+        raise FileNotFoundError(file_problem(path, rule, "no file", CURE))
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:  # of JSON, or of UTF-8
-        raise ValueError(file_problem(path, rule, f"no JSON ({error})", _CURE)) from error
+        raise ValueError(file_problem(path, rule, f"no JSON ({error})", CURE)) from error

@@ -51,10 +51,9 @@ def main() -> None:
     _cli.say(f"Class histogram            {check.histogram}")
     for name, path in check.weights.items():
         _cli.say(f"{f'Class weights {name}':<26} {path}")
-    errors = sum(problem.severity == "error" for problem in statistics.problems)
-    warnings = len(statistics.problems) - errors
-    _cli.say(f"{errors} errors, {warnings} warnings; all of them and the class counts are in {check.path}")
-    if errors:
+    warnings = len(statistics.problems) - statistics.errors
+    _cli.say(f"{statistics.errors} errors, {warnings} warnings; all of them and the class counts are in {check.path}")
+    if statistics.errors:
         sys.exit(1)
 
 

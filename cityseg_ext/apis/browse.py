@@ -19,6 +19,7 @@ from mmengine.runner import set_random_seed
 from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 
+from cityseg_ext.apis.dataset_listing import SPLITS
 from cityseg_ext.apis.own_folder import OwnFolder
 from cityseg_ext.checks import check_at_least, check_choice, expected
 from cityseg_ext.functional.label_resize import resize_labels
@@ -27,7 +28,6 @@ from cityseg_ext.functional.panels import contact_sheet, enlarge, label_panel
 from cityseg_ext.labels import IGNORE_INDEX
 from cityseg_ext.whole_file import check_writable, inside
 
-SPLITS = ("train", "val", "test")
 SHEET = "index.png"
 _STAMP = "browse.json"
 _GENERATOR = "cityseg_ext.apis.browse"

@@ -92,9 +92,8 @@ def _count(cfg: Config) -> None:
         check = check_dataset(
             cfg, progress=lambda done, total: bar.update(task, completed=done, total=total, visible=done < total)
         )
-    errors = sum(problem.severity == "error" for problem in check.statistics.problems)
     seen = "as counted before" if check.cached else "counted now"
     print_log(f"Class statistics of the training labels, {seen}: {check.path}", logger="current")
-    if errors:
-        message = f"The data has {errors} errors: tools/check_dataset.py lists them."
+    if check.statistics.errors:
+        message = f"The data has {check.statistics.errors} errors: tools/check_dataset.py lists them."
         print_log(message, logger="current", level=logging.WARNING)

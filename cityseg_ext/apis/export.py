@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -18,6 +17,7 @@ import cityseg_ext
 from cityseg_ext.apis.checkpoint import load_weights
 from cityseg_ext.apis.export_check import Agreement, check_agreement
 from cityseg_ext.apis.export_model import OUTPUTS, ExportedModel
+from cityseg_ext.apis.provenance import file_digest
 from cityseg_ext.apis.segmentor import build_segmentor, classes_of, predicted_size
 from cityseg_ext.checks import check_choice, expected
 from cityseg_ext.whole_file import check_writable
@@ -153,7 +153,7 @@ def _metadata(cfg: Config, checkpoint: str, model: ExportedModel) -> dict[str, s
         output=f"{model.output}: {OUTPUTS[model.output]}",
         min_side=str(model.min_side),
         config=Path(cfg.filename).name if cfg.filename else None,
-        checkpoint_sha256=hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest(),
+        checkpoint_sha256=file_digest(checkpoint),
         cityseg_ext=cityseg_ext.__version__,
     )
     if size is not None:

@@ -10,7 +10,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from cityseg_ext.apis.overlap import WriteBehind, read_ahead
@@ -20,6 +19,7 @@ from cityseg_ext.apis.video_source import Source, open_source
 from cityseg_ext.apis.video_writer import VideoWriter
 from cityseg_ext.checks import check_at_least, check_choice, expected, file_problem
 from cityseg_ext.functional.overlay import overlay
+from cityseg_ext.functional.panels import reduced
 
 STYLES = ("overlay", "side_by_side")
 
@@ -112,7 +112,7 @@ def infer_video(
             picture = overlay(image, class_map, predictor.palette, opacity)
             if style == "side_by_side":
                 picture = np.concatenate([image, picture], axis=1)
-            writer.add(_reduced(picture, width), seconds)
+            writer.add(picture if width is None else reduced(picture, width), seconds)
 
         times = _predict(predictor, source, write, every, max_frames, batch_size, total, progress)
         if not writer.frames:
@@ -154,13 +154,6 @@ def _predict(
             if not source.live:
                 raise
     return times
-
-
-def _reduced(picture: np.ndarray, width: int | None) -> np.ndarray:
-    if width is None or picture.shape[1] <= width:
-        return picture
-    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _notes(source: Source, writer: VideoWriter, times: list[float], total: int | None) -> tuple[str, ...]:

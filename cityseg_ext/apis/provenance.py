@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -65,6 +66,15 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):  # no git, or no checkout: said as None
         return None
     return done.stdout.strip()
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file of any size, hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _data(cfg: Config) -> dict[str, Any]:

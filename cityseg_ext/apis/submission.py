@@ -16,10 +16,11 @@ from mmengine.logging import print_log
 
 from cityseg_ext.apis.evaluation import Evaluation, evaluate
 from cityseg_ext.apis.predictor import Predictor
+from cityseg_ext.apis.provenance import file_digest
 from cityseg_ext.apis.submission_check import check_submission
 from cityseg_ext.apis.submission_findings import SubmissionCheck
 from cityseg_ext.apis.submission_photos import check_sizes, find_photos, missing_photos, wanted_size
-from cityseg_ext.apis.submission_png import file_digest, is_current, is_ours, write_label_map
+from cityseg_ext.apis.submission_png import is_current, is_ours, write_label_map
 from cityseg_ext.apis.submission_zip import write_zip
 from cityseg_ext.checks import check_at_least, expected, shorten
 from cityseg_ext.labels import CITYSCAPES_IDS, PHOTO_SUFFIXES, PREDICTION_SUFFIX, Taxonomy

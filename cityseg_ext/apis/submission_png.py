@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -51,15 +50,6 @@ def is_current(path: str | Path, recipe: str, photo: str) -> bool:
     """Whether it did so from this photograph, as it is now, and the file is whole."""
     note, whole = _read_note(path)
     return whole and note == json.loads(_note(recipe, photo))
-
-
-def file_digest(path: str | Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def count_ids(name: str, data: bytes, size: tuple[int, int]) -> tuple[np.ndarray, bool]:

@@ -197,9 +197,7 @@ def set_amp(cfg: Config, value: str) -> None:
     if value == "fp16" and device in ("cpu", "mps"):
         rule = "'bf16' without a CUDA GPU (mmengine's AmpOptimWrapper asks for one)"
         raise ValueError(expected("amp", rule, f"'fp16' on device {device!r}"))
-    check_choice(
-        "optim_wrapper.type", cfg.optim_wrapper.type, ("OptimWrapper", "AmpOptimWrapper", "BFloat16OptimWrapper")
-    )
+    check_choice("optim_wrapper.type", cfg.optim_wrapper.type, _WRAPPERS)
     if value == "fp16":
         cfg.optim_wrapper.type = "AmpOptimWrapper"
         cfg.optim_wrapper.loss_scale = "dynamic"

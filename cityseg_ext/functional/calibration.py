@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cityseg_ext.checks import check_at_least, expected
-from cityseg_ext.functional.confusion import ratio
+from cityseg_ext.functional.confusion import NOTHING_TO_SCORE, ratio
 from cityseg_ext.labels import IGNORE_INDEX
 
 NUM_BINS = 15
@@ -100,6 +100,6 @@ def calibration_scores(counts: CalibrationCounts) -> CalibrationScores:
     """
     total = int(counts.pixels.sum())
     if total == 0:
-        raise ValueError("Expected at least one labelled pixel to score, but every pixel is void or there is no image.")
+        raise ValueError(NOTHING_TO_SCORE)
     accuracy, confidence = ratio(counts.right, counts.pixels), ratio(counts.confidence, counts.pixels)
     return CalibrationScores(accuracy, confidence, float(np.abs(counts.right - counts.confidence).sum() / total))

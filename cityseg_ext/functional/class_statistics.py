@@ -172,6 +172,7 @@ def _counts(counts: npt.ArrayLike, dimensions: tuple[int, ...]) -> npt.NDArray[n
     if array.ndim not in dimensions or array.shape[-1] == 0:
         shapes = " or ".join({1: "(K,)", 2: "(N, K)"}[number] for number in dimensions)
         raise ValueError(expected("counts", f"of shape {shapes} with K at least 1", array.shape))
-    if not (np.isfinite(array) & (array >= 0)).all():
-        raise ValueError(expected("counts", "numbers of pixels, at least 0", shorten(array[~(array >= 0)].tolist())))
+    bad = array[~(np.isfinite(array) & (array >= 0))]
+    if len(bad):
+        raise ValueError(expected("counts", "numbers of pixels, at least 0", shorten(bad.tolist())))
     return array

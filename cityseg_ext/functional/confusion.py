@@ -16,6 +16,9 @@ from cityseg_ext.labels import IGNORE_INDEX
 UInt8Array = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
 
+NOTHING_TO_SCORE = "Expected at least one labelled pixel to score, but every pixel is void or there is no image."
+"""The error message of everything that turns counts into scores."""
+
 _CHUNK = 1 << 23  # cv2.calcHist counts in float32, which is exact below 2**24
 
 
@@ -174,7 +177,7 @@ def segmentation_scores(counts: Counts) -> SegmentationScores:
     """
     total = int(counts.sum())
     if total == 0:
-        raise ValueError("Expected at least one labelled pixel to score, but every pixel is void or there is no image.")
+        raise ValueError(NOTHING_TO_SCORE)
     hit, true, guessed = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)[: len(counts)]
     return SegmentationScores(
         iou=ratio(hit, true + guessed - hit),

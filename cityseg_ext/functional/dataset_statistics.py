@@ -21,7 +21,8 @@ FORMAT = "cityseg_ext.dataset_statistics"
 VERSION = 1  # raise it when the file or what is counted changes: older files are then made anew
 SEVERITIES = ("error", "warning")
 
-_CURE = "Write it with tools/check_dataset.py."
+CURE = "Write it with tools/check_dataset.py."
+"""What to do about a file of statistics, or of weights from them, that is missing or damaged."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,10 @@ class DatasetStatistics:
             return {}
         return {name: weigh(train.counts) for name, weigh in WEIGHTINGS.items()}
 
-    def has_errors(self) -> bool:
-        """Whether any problem is an error."""
-        return any(problem.severity == "error" for problem in self.problems)
+    @property
+    def errors(self) -> int:
+        """How many problems are errors; the others are warnings."""
+        return sum(problem.severity == "error" for problem in self.problems)
 
 
 def image_name(path: str, data_root: str | None) -> str:
@@ -156,9 +158,9 @@ def statistics_from_dict(data: object, path: object) -> DatasetStatistics:
     """
     rule = "dataset statistics"
     if not isinstance(data, Mapping) or data.get("format") != FORMAT:
-        raise ValueError(file_problem(path, rule, "other JSON", _CURE))
+        raise ValueError(file_problem(path, rule, "other JSON", CURE))
     if data.get("version") != VERSION:
-        raise ValueError(file_problem(path, f"{rule} of version {VERSION}", f"version {data.get('version')}", _CURE))
+        raise ValueError(file_problem(path, f"{rule} of version {VERSION}", f"version {data.get('version')}", CURE))
     try:
         classes = tuple(str(name) for name in data["classes"])
         statistics = DatasetStatistics(
@@ -170,7 +172,7 @@ def statistics_from_dict(data: object, path: object) -> DatasetStatistics:
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         found = f"one with missing or damaged parts ({type(error).__name__}: {error})"
-        raise ValueError(file_problem(path, rule, found, _CURE)) from error
+        raise ValueError(file_problem(path, rule, found, CURE)) from error
     return statistics
 
 

@@ -125,6 +125,27 @@ def enlarge(picture: UInt8Array, least: int = 256) -> UInt8Array:
     return picture.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else picture
 
 
+def reduced(picture: UInt8Array, width: int, interpolation: int = cv2.INTER_AREA) -> UInt8Array:
+    """A picture, or with ``cv2.INTER_NEAREST`` a class map, that is no wider than so many pixels.
+
+    Args:
+        picture: uint8 (H, W) or (H, W, C).
+        width: that it may have.
+        interpolation: OpenCV's, of one that is wider.
+
+    Returns:
+        The same type and proportions; the picture itself if it is narrow enough.
+
+    Example:
+        >>> reduced(np.zeros((100, 200, 3), np.uint8), 50).shape
+        (25, 50, 3)
+    """
+    if picture.shape[1] <= width:
+        return picture
+    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
+    return cv2.resize(picture, (width, height), interpolation=interpolation).astype(np.uint8, copy=False)
+
+
 def contact_sheet(titled: Sequence[tuple[str, UInt8Array]], columns: int = 4, width: int = 2400) -> UInt8Array:
     """Many pictures on one sheet, in rows, each under its title.
 
@@ -147,7 +168,7 @@ def contact_sheet(titled: Sequence[tuple[str, UInt8Array]], columns: int = 4, wi
         raise ValueError(expected("titled", "at least one picture", "none"))
     columns = min(columns, len(titled))
     room = (width - PANEL_GAP * (columns - 1)) // columns
-    pictures = [_reduce(picture, room) for _, picture in titled]
+    pictures = [reduced(picture, room) for _, picture in titled]
     names = [title for title, _ in titled]
     tiles = [_titled(_fitting(name, tile.shape[1]), tile) for name, tile in zip(names, pictures, strict=True)]
     cell_height, cell_width = (max(tile.shape[axis] for tile in tiles) for axis in (0, 1))
@@ -157,13 +178,6 @@ def contact_sheet(titled: Sequence[tuple[str, UInt8Array]], columns: int = 4, wi
         blank = [np.full_like(cells[0], _PAPER)] * (columns - len(cells))
         rows += [_side_by_side(cells + blank), np.full((PANEL_GAP, 1, 3), _PAPER, np.uint8)]
     return np.concatenate([np.broadcast_to(row, (row.shape[0], rows[0].shape[1], 3)) for row in rows[:-1]], axis=0)
-
-
-def _reduce(picture: UInt8Array, width: int) -> UInt8Array:
-    if picture.shape[1] <= width:
-        return picture
-    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
 def _side_by_side(tiles: Sequence[UInt8Array]) -> UInt8Array:

@@ -90,9 +90,8 @@ class ExactResumeHook(Hook):
             self._batches.begin(runner.epoch, start)
             if start:  # the loop counts from 0
                 runner.train_loop.run_iter = partial(_run_iter_from, runner.train_loop, start)
-        seed_stream(
-            self._key[0], 0, _EPOCHS, runner.epoch
-        )  # for samplers that draw from the global generator: all alike
+        # For samplers that draw from the global generator: alike in all processes.
+        seed_stream(self._key[0], 0, _EPOCHS, runner.epoch)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Begin the step's stream."""

@@ -10,7 +10,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmseg.structures import SegDataSample
 
-from cityseg_ext.functional.panels import PANEL_GAP, comparison_panel
+from cityseg_ext.functional.panels import PANEL_GAP, comparison_panel, reduced
 from cityseg_ext.labels import IGNORE_INDEX
 
 
@@ -35,8 +35,8 @@ def prediction_panel(sample: SegDataSample, dataset: BaseDataset, max_width: int
         maps = {"ground truth": truth, "prediction": pred, "wrong pixels, by true class": _errors(truth, pred)}
     if max_width is not None:
         room = (max_width - PANEL_GAP * len(maps)) // (1 + len(maps))
-        photo = _reduced(photo, room, cv2.INTER_AREA)
-        maps = {title: _reduced(indices, room, cv2.INTER_NEAREST) for title, indices in maps.items()}
+        photo = reduced(photo, room)
+        maps = {title: reduced(indices, room, cv2.INTER_NEAREST) for title, indices in maps.items()}
     return comparison_panel(photo, maps, dataset.metainfo["classes"], dataset.metainfo["palette"])
 
 
@@ -55,10 +55,3 @@ def class_map(data) -> np.ndarray:
 def _errors(truth: np.ndarray, pred: np.ndarray) -> np.ndarray:
     """The truth where the prediction is wrong; black where it is right or void."""
     return np.where(truth != pred, truth, np.uint8(IGNORE_INDEX))
-
-
-def _reduced(picture: np.ndarray, width: int, interpolation: int) -> np.ndarray:
-    if picture.shape[1] <= width:
-        return picture
-    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
-    return cv2.resize(picture, (width, height), interpolation=interpolation)

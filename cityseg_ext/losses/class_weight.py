@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cityseg_ext.checks import file_problem
 from cityseg_ext.functional.class_statistics import WEIGHTINGS
-from cityseg_ext.functional.dataset_statistics import statistics_from_dict
+from cityseg_ext.functional.dataset_statistics import CURE, statistics_from_dict
 from cityseg_ext.statistics_file import read_json
 
 DEFAULT_WEIGHTING = next(iter(WEIGHTINGS))  # ENet's: the only one that is bounded
@@ -29,7 +29,7 @@ def read_class_weight(path: str) -> list[float]:
     if isinstance(data, list) and data and all(type(value) in (int, float) for value in data):
         return [float(value) for value in data]
     if not isinstance(data, dict):
-        raise ValueError(file_problem(path, rule, "other JSON", "Write it with tools/check_dataset.py."))
+        raise ValueError(file_problem(path, rule, "other JSON", CURE))
     weights = statistics_from_dict(data, path).class_weights
     if not weights:
         raise ValueError(

@@ -11,7 +11,6 @@ from mmengine.logging import print_log
 from mmseg.registry import METRICS
 from prettytable import PrettyTable
 
-from cityseg_ext.checks import expected
 from cityseg_ext.functional.confusion import (
     SegmentationScores,
     confusion_counts,
@@ -19,7 +18,7 @@ from cityseg_ext.functional.confusion import (
     segmentation_scores,
 )
 from cityseg_ext.labels import IGNORE_INDEX
-from cityseg_ext.metrics.samples import class_indices, sample_key, unique_by_key
+from cityseg_ext.metrics.samples import class_indices, class_names, sample_key, unique_by_key
 
 MEANS = ("mDice", "mIoU", "mAcc", "aAcc", "mDice_per_image")
 
@@ -78,12 +77,7 @@ class DiceMetric(BaseMetric):
     @property
     def classes(self) -> Sequence[str]:
         """Class names, from the data set."""
-        classes = (self.dataset_meta or {}).get("classes")
-        if not classes:
-            raise ValueError(
-                expected("dataset_meta", "a dict with 'classes'", self.dataset_meta, "The data set must name classes.")
-            )
-        return classes
+        return class_names(self.dataset_meta)
 
     def metric_names(self) -> list[str]:
         """All names that the result can have: what a ``monitor`` or ``save_best`` may be."""

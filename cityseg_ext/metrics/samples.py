@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,8 +13,24 @@ from cityseg_ext.checks import expected
 Value = TypeVar("Value")
 
 
+def class_names(meta: dict | None) -> Sequence[str]:
+    """The names of a data set's classes, from its ``dataset_meta``.
+
+    Raises:
+        ValueError: if it names none.
+    """
+    classes = (meta or {}).get("classes")
+    if not classes:
+        raise ValueError(expected("dataset_meta", "a dict with 'classes'", meta, "The data set must name classes."))
+    return classes
+
+
 def sample_key(sample: dict) -> str:
-    """What tells one image from another over all ranks: its path."""
+    """What tells one image from another over all ranks: its path.
+
+    Raises:
+        ValueError: if the sample has none.
+    """
     path = sample.get("img_path")
     if path is None:
         raise ValueError(expected("img_path", "in every data sample", "none", "Keep it in PackSegInputs' `meta_keys`."))

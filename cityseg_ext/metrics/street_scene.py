@@ -12,15 +12,15 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmseg.registry import METRICS
 
-from cityseg_ext.checks import check_choice, expected, file_problem
+from cityseg_ext.checks import check_choice, file_problem
 from cityseg_ext.functional.boundary_scores import BAND_WIDTH, TOLERANCE, boundary_counts, boundary_scores
 from cityseg_ext.functional.calibration import NUM_BINS, CalibrationCounts, calibration_counts, calibration_scores
 from cityseg_ext.functional.cityscapes_scores import NUM_IDS, cityscapes_scores, instance_sums
-from cityseg_ext.functional.confusion import Counts, confusion_counts, mean_present
+from cityseg_ext.functional.confusion import NOTHING_TO_SCORE, Counts, confusion_counts, mean_present
 from cityseg_ext.functional.records import add_up
 from cityseg_ext.functional.thin_structures import THIN_WIDTH, thin_counts, thin_recall
 from cityseg_ext.labels import IGNORE_INDEX, INSTANCE_SUFFIX, LABEL_BY_NAME, LABEL_SUFFIXES
-from cityseg_ext.metrics.samples import class_indices, field, sample_key, unique_by_key
+from cityseg_ext.metrics.samples import class_indices, class_names, field, sample_key, unique_by_key
 
 SCORES = ("official", "boundary", "thin", "calibration")
 _OFFICIAL = ("mIoU", "miIoU", "category_mIoU", "category_miIoU")
@@ -93,11 +93,8 @@ class StreetSceneMetric(BaseMetric):
 
     @property
     def classes(self) -> Sequence[str]:
-        """The names of the data set's classes."""
-        classes = (self.dataset_meta or {}).get("classes")
-        if not classes:
-            raise ValueError(expected("dataset_meta", "a dict with 'classes'", self.dataset_meta))
-        return classes
+        """Class names, from the data set."""
+        return class_names(self.dataset_meta)
 
     def metric_names(self) -> list[str]:
         """All names that the result can have: what a ``monitor`` or ``save_best`` may be."""
@@ -160,9 +157,7 @@ class StreetSceneMetric(BaseMetric):
         """Scores of the whole data set; see mmengine's ``BaseMetric``."""
         images = list(unique_by_key(results).values())
         if not any(image["labelled"] for image in images):
-            raise ValueError(
-                "Expected at least one labelled pixel to score, but every pixel is void or there is no image."
-            )
+            raise ValueError(NOTHING_TO_SCORE)
         parts = {name: [image[name] for image in images] for name in self.scores}
         metrics: dict[str, float] = {}
         if "official" in parts:

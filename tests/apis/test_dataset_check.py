@@ -135,7 +135,7 @@ def test_one_of_each_problem_in_one_run(city, tmp_path):
     files = {problem.file for problem in result.statistics.problems}
     named = (lone_photo, lone_label, cut_photo, cut_label, empty, small, odd, turned, upside_down, void)
     assert {str(path) for path in named} <= files
-    assert result.statistics.has_errors()
+    assert result.statistics.errors
     (total,) = (p.message for p in result.statistics.problems if p.kind == "unknown" and p.file is None)
     assert "2 labels of val" in total and "(1, 2, 3) (12 pixels, 2 files)" in total
     assert "16x8 (width x height), but got 8x4" in messages(result, "size")[0]
@@ -167,7 +167,7 @@ def test_what_the_config_tolerates_is_a_warning(city, tmp_path):
         dict(type="RandomChoice", transforms=[[dict(type="LoadColorMaskAnnotations", unknown="ignore")]]),
     ]
     result = check(config(city, tmp_path / "w", train_pipeline=pipeline, unpaired="skip"))
-    assert not result.statistics.has_errors()
+    assert not result.statistics.errors
     kinds = {problem.kind for problem in result.statistics.problems}
     assert {"unpaired", "unknown"} <= kinds and "exif" not in kinds
 
@@ -275,7 +275,7 @@ def test_val_and_test_may_share_images(city, tmp_path):
     cfg = config(city, tmp_path / "w")
     cfg.test_dataloader.dataset.max_images = 1
     result = check(cfg)
-    assert list(result.statistics.splits) == ["train", "val", "test"] and not result.statistics.has_errors()
+    assert list(result.statistics.splits) == ["train", "val", "test"] and not result.statistics.errors
     assert found(result)["warning", "two splits", "test"] == 1
 
 
@@ -342,7 +342,7 @@ def test_a_name_that_is_no_utf8_can_be_printed(city, tmp_path):
 def test_damaged_exif_counts_as_none(city, tmp_path, exif):
     photo, _ = save(city, "train", "x", 40)
     Image.open(photo).save(photo, exif=exif)
-    assert not check(config(city, tmp_path / "w")).statistics.has_errors()
+    assert not check(config(city, tmp_path / "w")).statistics.errors
 
 
 def test_the_tool(tiny_city, tmp_path):

@@ -29,7 +29,7 @@ def test_a_trip_through_json_changes_nothing():
     before = make()
     after = statistics_from_dict(json.loads(json.dumps(statistics_to_dict(before))), "stats.json")
     assert (after.fingerprint, after.classes, after.palette) == (before.fingerprint, before.classes, before.palette)
-    assert after.problems == before.problems and not after.has_errors()
+    assert after.problems == before.problems and not after.errors
     one, two = before.splits["train"], after.splits["train"]
     assert one.images == two.images
     for name in ("counts", "void", "sizes"):
