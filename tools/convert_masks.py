@@ -9,8 +9,6 @@ Exit code: 0 all is well, 1 there were corrupt files (see the report), 2 wrong u
 """
 
 import argparse
-import contextlib
-import io
 import sys
 
 import _cli
@@ -32,7 +30,12 @@ def parse_args() -> argparse.Namespace:
         help="what the files hold; pairs: photograph and colour mask side by side (default: %(default)s)",
     )
     add("--target", choices=["train_ids", "label_ids"], default="train_ids", help="default: %(default)s")
-    add("--taxonomy", choices=list(TAXONOMIES), default="cityscapes19", help="numbering of train ids")
+    add(
+        "--taxonomy",
+        choices=list(TAXONOMIES),
+        default="cityscapes19",
+        help="numbering of train ids (default: %(default)s)",
+    )
     add(
         "--mode",
         choices=MODES,
@@ -76,8 +79,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with contextlib.redirect_stdout(io.StringIO()):  # mmseg prints two lines about an optional source of data sets
-        from cityseg_ext.apis.mask_conversion import convert_masks
+    from cityseg_ext.apis.mask_conversion import convert_masks
 
     options = {name: value for name, value in vars(args).items() if name not in ("allow_errors", "output_suffix")}
     with _cli.progress_bar("converting") as progress:

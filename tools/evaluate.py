@@ -8,8 +8,6 @@ What every score means: docs/metrics.md. Exit code: 0 done, 2 wrong usage or bad
 """
 
 import argparse
-import contextlib
-import io
 
 import _cli
 
@@ -48,9 +46,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with contextlib.redirect_stdout(io.StringIO()):  # mmseg prints two lines about an optional source of data sets
-        from cityseg_ext.apis.evaluation import evaluate
-        from cityseg_ext.apis.evaluation_report import as_table, check_reports, write_reports
+    from cityseg_ext.apis.evaluation import evaluate
+    from cityseg_ext.apis.evaluation_report import as_table, check_reports, write_reports
 
     files = dict(csv=args.csv, json=args.json, per_image=args.per_image)
     check_reports(**files)

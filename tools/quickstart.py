@@ -9,12 +9,15 @@ import _cli
 
 
 def parse_args() -> argparse.Namespace:
+    from cityseg_ext.apis.synthetic_cityscapes import NUM_TRAIN, NUM_VAL
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", nargs="?", default="configs/demo_deeplabv3_focaldice.py", help="default: %(default)s")
     _cli.add_config_options(parser)
     parser.add_argument("--num-epochs", type=int, help="passes over the training scenes (default: the config's)")
-    parser.add_argument("--num-train", type=int, help="scenes to train on")
-    parser.add_argument("--num-val", type=int, help="scenes held out")
+    add = parser.add_argument
+    add("--num-train", type=int, default=NUM_TRAIN, metavar="N", help="scenes to train on (default: %(default)s)")
+    add("--num-val", type=int, default=NUM_VAL, metavar="N", help="scenes held out (default: %(default)s)")
     parser.add_argument(
         "--drive", action="store_true", help="write drive.gif too: a drive along a street that was not trained on"
     )
@@ -28,14 +31,8 @@ def main() -> None:
 
     from cityseg_ext.apis.quickstart import quickstart
 
-    sizes = dict(num_train=args.num_train, num_val=args.num_val)
     with _cli.progress_bar("writing scenes") as progress:
-        result = quickstart(
-            cfg,
-            **{name: value for name, value in sizes.items() if value is not None},
-            drive=args.drive,
-            progress=progress,
-        )
+        result = quickstart(cfg, args.num_train, args.num_val, drive=args.drive, progress=progress)
     table = PrettyTable(["", "held-out scenes"], align="r")
     table.align[""] = "l"
     for name, title in (("mDice", "mDice"), ("mIoU", "mIoU"), ("aAcc", "pixel accuracy"), ("val/loss", "val loss")):

@@ -19,12 +19,14 @@ _MALLOC = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "40
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("effort", choices=["fast", "best"], help="which size to train")
-    parser.add_argument("--out", required=True, help="the .npz file to write")
-    parser.add_argument("--steps", type=int, help="default: as many as the shipped weights had")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the .npz file to write; one there is replaced")
+    parser.add_argument("--steps", type=int, metavar="N", help="default: as many as the shipped weights had")
     parser.add_argument("--num-scenes", type=int, default=150, help="scenes to draw from (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=12, help="patches a step (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="of PyTorch; one more prepares patches")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--threads", type=int, default=1, help="of PyTorch; one more prepares patches (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: %(default)s)")
     return parser.parse_args()
 
 

@@ -9,4 +9,4 @@ test_cfg = dict(type='TestLoop')
 # Everything is counted in iterations.
 log_processor = dict(by_epoch=False)
 default_hooks = dict(
-    logger=dict(interval=50, log_metric_by_epoch=False), checkpoint=dict(by_epoch=False, interval=8000))
+    logger=dict(interval=50), checkpoint=dict(by_epoch=False, interval=8000))
