@@ -62,7 +62,8 @@ def benchmark_step(
     check_at_least("warm_up", warm_up, 0)
     if cfg.get("compile"):
         raise ValueError(expected("compile", "left out here: a compiled step has no parts", cfg.compile))
-    with tempfile.TemporaryDirectory() as folder:
+    # Windows removes no log that is still open, as mmengine leaves it.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         cfg = _short_run(cfg, warm_up + steps, folder)
         configured = cfg.train_dataloader.num_workers
         numbers = [configured, *(number for number in range(usable_cores() + 1) if number != configured)]

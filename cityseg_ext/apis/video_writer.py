@@ -104,8 +104,11 @@ def count_frames(path: str | Path) -> int:
         Their number; 0 if the file cannot be read.
     """
     if Path(path).suffix.lower() == ".gif":
-        with Image.open(path) as image:
-            return image.n_frames
+        try:
+            with Image.open(path) as image:
+                return image.n_frames
+        except OSError:  # said as 0
+            return 0
     capture = cv2.VideoCapture(str(Path(path).absolute()), cv2.CAP_FFMPEG)
     count = 0
     while capture.grab():

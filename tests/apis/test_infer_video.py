@@ -221,6 +221,14 @@ def test_a_broken_tail_costs_the_tail_only(clip, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".webm", ".gif"])
+def test_what_cannot_be_read_has_no_frames(tmp_path, suffix):
+    """As after a full disk: the writer then says that, and not what a decoder says."""
+    path = tmp_path / f"empty{suffix}"
+    path.write_bytes(b"")
+    assert count_frames(path) == 0
+
+
+@pytest.mark.parametrize("suffix", [".webm", ".gif"])
 def test_frames_that_are_missing_in_the_middle(clip, tmp_path, suffix):
     data = bytearray(clip.read_bytes())
     for place in pictures_in(data)[4:6]:
