@@ -1,4 +1,7 @@
-"""Options of the command line that change what is loaded, and how much of it."""
+"""Options of the command line that change what is loaded, and how much of it.
+
+Each function writes its value into a config, and raises ``ValueError`` where it does not fit.
+"""
 
 from __future__ import annotations
 

@@ -48,6 +48,10 @@ def scan(
 
     Returns:
         Counts and all problems, those of the listing included.
+
+    Raises:
+        ValueError: if ``num_workers`` is less than 0.
+        ChildProcessError: if a process was killed.
     """
     fingerprint = listing.fingerprint()  # before reading: what changes meanwhile is read again next time
     findings: list[_Finding] = []

@@ -113,7 +113,12 @@ def per_image_csv(evaluation: Evaluation) -> str:
 
 
 def check_reports(**paths: str | Path | None) -> None:
-    """Make sure that files can be written there, before hours are spent; None is left out."""
+    """Make sure that files can be written there, before hours are spent; None is left out.
+
+    Raises:
+        ValueError: if a path is that of a folder.
+        OSError: if its folder cannot be written.
+    """
     for name, path in paths.items():
         if path is None:
             continue

@@ -72,7 +72,7 @@ def damage_mask(
 
 
 def resize_with(picture: UInt8Array, height: int, width: int, resize: str) -> UInt8Array:
-    """uint8 (H, W, 3) to (height, width, 3) with one of :data:`FILTERS`."""
+    """uint8 (H, W, 3) to (height, width, 3) with one of :data:`FILTERS`; ``ValueError`` for another."""
     check_choice("resize", resize, FILTERS)
     if picture.shape[:2] == (height, width):
         return picture
@@ -82,7 +82,7 @@ def resize_with(picture: UInt8Array, height: int, width: int, resize: str) -> UI
 
 
 def encode_jpeg(picture: UInt8Array, quality: int, subsampling: str = "4:2:0") -> bytes:
-    """The JPEG file of a picture, uint8 (H, W, 3), RGB."""
+    """The JPEG file of a picture, uint8 (H, W, 3), RGB; ``ValueError`` for options that :func:`damage_mask` refuses."""
     check_choice("subsampling", subsampling, SUBSAMPLINGS)
     if not 1 <= quality <= 100:
         raise ValueError(expected("quality", "from 1 to 100", quality))

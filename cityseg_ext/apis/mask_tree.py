@@ -49,7 +49,20 @@ def find_missing(
     label_suffix: str | None,
     photo_suffix: str | None,
 ) -> dict[str, str]:
-    """Photographs without a label: path -> reason."""
+    """Photographs without a label: path -> reason.
+
+    Args:
+        src: folder of label files.
+        labels: what :func:`find_labels` has found.
+        source: what the files hold.
+        photos: folder of photographs; by default that beside ``src``, if it is there.
+        label_suffix: end of label names; by default the usual one.
+        photo_suffix: end of photograph names; by default the usual ones.
+
+    Raises:
+        FileNotFoundError: if a folder was named that is not there, or has no photograph.
+        ValueError: if one was named for pairs, which hold their photographs.
+    """
     if source == PAIRS and photos is not None:
         raise ValueError(expected("photos", "left out for pairs, which hold their photographs", repr(str(photos))))
     suffixes = (photo_suffix,) if photo_suffix else PHOTO_SUFFIXES

@@ -55,7 +55,7 @@ def find_photos(data_root: str, split: str, suffixes: str | Sequence[str] = PHOT
 
 
 def photo_size(path: str) -> tuple[int, int]:
-    """(H, W) of a photograph; only its header is read."""
+    """(H, W) of a photograph; only its header is read, and ``ValueError`` raised if it has none."""
     try:
         with Image.open(path) as image:
             return image.height, image.width
@@ -69,6 +69,9 @@ def wanted_size(split: str, size: tuple[int, int] | None = None) -> tuple[int, i
     Args:
         split: ``'test'`` or ``'val'``.
         size: what the user wants, if anything.
+
+    Raises:
+        ValueError: if a side is less than 1.
     """
     if size is not None and min(size) < 1:
         raise ValueError(expected("size", "two positive numbers, height and width", list(size)))

@@ -1,4 +1,7 @@
-"""Options of the command line that change the model's start, its loss, and how it is trained."""
+"""Options of the command line that change the model's start, its loss, and how it is trained.
+
+Each function writes its value into a config, and raises ``ValueError`` where it does not fit.
+"""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class StreetSceneMetric(BaseMetric):
 
     @property
     def classes(self) -> Sequence[str]:
-        """Class names, from the data set."""
+        """Class names, from the data set; ``ValueError`` if it has none."""
         return class_names(self.dataset_meta)
 
     def metric_names(self) -> list[str]:
