@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmengine.config import Config
 
+from cityseg_ext.apis.config_tree import heads
 from cityseg_ext.checks import check_at_least, expected
 
 MIN_DEPTH = 2  # one stage is no U
@@ -42,7 +43,7 @@ def set_unet_size(cfg: Config, width: int | None = None, depth: int | None = Non
     if width is not None:
         check_at_least("unet_width", width, 1)
         backbone.base_channels = width
-        for head in _heads(model):
+        for head in heads(cfg):
             head.channels = width
     if depth is not None:
         _check_depth(cfg, depth)
@@ -58,14 +59,9 @@ def set_unet_size(cfg: Config, width: int | None = None, depth: int | None = Non
         model.data_preprocessor.size_divisor = 2 ** (depth - 1)
         model.data_preprocessor.test_cfg = dict(size_divisor=2 ** (depth - 1))
     # The decoder returns its features coarse to fine.
-    for steps_back, head in enumerate(_heads(model)):
+    for steps_back, head in enumerate(heads(cfg)):
         head.in_index = backbone.num_stages - 1 - steps_back
         head.in_channels = backbone.base_channels * 2**steps_back
-
-
-def _heads(model) -> list:
-    """Decode head, and auxiliary head if there is one."""
-    return [model[name] for name in ("decode_head", "auxiliary_head") if model.get(name)]
 
 
 def _check_depth(cfg: Config, depth: int) -> None:

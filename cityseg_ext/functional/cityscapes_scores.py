@@ -70,6 +70,8 @@ def instance_sums(pred_ids: npt.NDArray[np.uint8], instance_ids: npt.NDArray[np.
     objects = instance_ids > _OBJECT_BASE
     numbers, guesses = instance_ids[objects].astype(np.int64), pred_ids[objects]
     labels = numbers // _OBJECT_BASE
+    if numbers.max(initial=0) >> 16:  # the official files have 16 bits; a table of such numbers may not fit into memory
+        _check_objects(np.unique(numbers))
     sizes = np.bincount(numbers)
     sums = [np.zeros(NUM_IDS) for _ in range(4)]
     _check_objects(np.flatnonzero(sizes))

@@ -31,8 +31,9 @@ class LossPartsHook(Hook):
         """Write the values of this iteration to the message hub."""
         for head, loss in self.losses.items():
             for name, value in loss.parts.items():
-                if math.isfinite(value.item()):  # NaN would spoil the running mean; FiniteGuardHook tells of it
-                    runner.message_hub.update_scalar(f"train/{head}.{name}", value.item())
+                number = value.item()
+                if math.isfinite(number):  # NaN would spoil the running mean; FiniteGuardHook tells of it
+                    runner.message_hub.update_scalar(f"train/{head}.{name}", number)
 
 
 def _head_name(path: str) -> str:

@@ -104,6 +104,8 @@ def test_objects_of_labels_without_instances_are_refused():
     pred = np.full((1, 2), 7, np.uint8)
     with pytest.raises(ValueError, match="`instance_ids`.*but got 7001, 40002"):
         instance_sums(pred, np.array([[7001, 40002]]))
+    with pytest.raises(ValueError, match=f"`instance_ids`.*but got 7001, {2**40}"):  # not a table of 8 TiB
+        instance_sums(pred, np.array([[7001, 2**40]]))
     with pytest.raises(ValueError, match=r"shape \(1, 2\), but got \(2, 1\)"):
         instance_sums(pred, np.array([[7], [7]]))
 
