@@ -46,8 +46,8 @@ def main() -> None:
     from cityseg_ext.checks import expected
     from cityseg_ext.whole_file import check_writable
 
-    data_root = cfg.train_dataloader.dataset.data_root
-    if not (args.synthetic or Path(data_root).is_dir()):
+    data_root = cfg.train_dataloader.dataset.get("data_root")  # wrappers have none
+    if not args.synthetic and data_root is not None and not Path(data_root).is_dir():
         cure = "Without data, measure on built-in scenes: --synthetic."
         raise FileNotFoundError(expected("data_root", "an existing folder", repr(data_root), cure))
     out = args.out or str(Path(cfg.work_dir, "benchmark"))

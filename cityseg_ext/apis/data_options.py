@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from cityseg_ext.apis.config_tree import dataloaders, is_epoch_based, pipelines, walk_transforms
 from cityseg_ext.checks import check_at_least, expected
@@ -16,23 +16,30 @@ LABEL_LOADING = "LoadColorMaskAnnotations"
 BALANCED_SAMPLER, BALANCED_CROP = "ClassBalancedSampler", "ClassAwareCrop"
 
 
+def _dataset(loader: ConfigDict, option: str, value: object) -> ConfigDict:
+    """The data set of a loader, to be changed by an option; a wrapper such as ``ConcatDataset`` would not take it."""
+    if "dataset" in loader.dataset or "datasets" in loader.dataset:
+        rule = f"left out for a {loader.dataset.type}, whose data sets have fields of their own"
+        cure = "Set them in the config, or with --cfg-options."
+        raise ValueError(expected(option, rule, repr(value), cure))
+    return loader.dataset
+
+
 def set_data_root(cfg: Config, value: str) -> None:
     """Every data set."""
     cfg.data_root = value
     for loader in dataloaders(cfg):
-        if "dataset" in loader.dataset or "datasets" in loader.dataset:
-            rule = f"left out for a {loader.dataset.type}, whose data sets have roots of their own"
-            raise ValueError(expected("data_root", rule, repr(value)))
-        loader.dataset.data_root = value
+        _dataset(loader, "data_root", value).data_root = value
 
 
 def set_label_source(cfg: Config, value: str) -> None:
     """Every data set."""
     for loader in dataloaders(cfg):
-        if loader.dataset.type == "CityscapesPairsDataset":
+        dataset = _dataset(loader, "label_source", value)
+        if dataset.type == "CityscapesPairsDataset":
             rule = "left out for image pairs, in which labels are always colour masks"
             raise ValueError(expected("label_source", rule, repr(value)))
-        loader.dataset.source = value
+        dataset.source = value
 
 
 def set_label_cache(cfg: Config, value: str) -> None:
@@ -73,7 +80,7 @@ def set_batch_size(cfg: Config, value: int) -> None:
 
 def set_on_error(cfg: Config, value: str) -> None:
     """Of training only: what is validated and tested must be whole."""
-    cfg.train_dataloader.dataset.on_error = value
+    _dataset(cfg.train_dataloader, "on_error", value).on_error = value
 
 
 def set_num_workers(cfg: Config, value: int) -> None:
@@ -85,15 +92,16 @@ def set_num_workers(cfg: Config, value: int) -> None:
 
 def set_filter_city(cfg: Config, value: Sequence[str]) -> None:
     """Of training only: scores of runs with other cities stay comparable."""
-    if cfg.train_dataloader.dataset.type == "CityscapesPairsDataset":
+    dataset = _dataset(cfg.train_dataloader, "filter_city", list(value))
+    if dataset.type == "CityscapesPairsDataset":
         raise ValueError(expected("filter_city", "left out for image pairs, which have no folder a city", list(value)))
-    cfg.train_dataloader.dataset.cities = list(value)
+    dataset.cities = list(value)
 
 
 def set_max_images(cfg: Config, value: int) -> None:
     """Of training only: scores of runs of other lengths stay comparable."""
     check_at_least("max_images", value, 1)
-    cfg.train_dataloader.dataset.max_images = value
+    _dataset(cfg.train_dataloader, "max_images", value).max_images = value
 
 
 def set_weighted_sampler(cfg: Config, value: bool) -> None:

@@ -161,6 +161,27 @@ def test_what_does_not_fit_is_refused_with_the_reason(path, options, message):
         load_config(path, **options)
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        dict(data_root="d"),
+        dict(on_error="skip"),
+        dict(filter_city=["ulm"]),
+        dict(max_images=3),
+        dict(label_source="color"),
+    ],
+    ids=lambda option: next(iter(option)),
+)
+def test_options_of_a_data_set_are_refused_for_a_wrapper(tmp_path, option):
+    """mmengine would end in a TypeError about an argument that nobody has given it."""
+    text = f"_base_ = '{ROOT}/configs/unet_ce.py'\ntrain_dataloader = dict(dataset=dict(_delete_=True, "
+    text += "type='RepeatDataset', times=2, dataset=dict(type='CityscapesColorMaskDataset')))\n"
+    (tmp_path / "wrapped.py").write_text(text)
+    (name,) = option
+    with pytest.raises(ValueError, match=f"`{name}` to be left out for a RepeatDataset, .*--cfg-options"):
+        load_config(str(tmp_path / "wrapped.py"), **option)
+
+
 def test_the_command_line_gives_what_load_config_takes(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
     import _cli
