@@ -90,14 +90,13 @@ def backbone_prefix(path: str) -> str | None:
     return "backbone." if any(key.startswith("backbone.") for key in state) else None
 
 
-def check_pretrained(model: nn.Module, name: str = "model") -> None:
+def check_pretrained(model: nn.Module) -> None:
     """Make sure that local files that a model or its parts are to start from fit; downloads are not looked at.
 
     mmengine would train from scratch with a mere warning if no name fits.
 
     Args:
-        model: a segmentor, or a part of one.
-        name: its place in the config.
+        model: a segmentor.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -109,11 +108,11 @@ def check_pretrained(model: nn.Module, name: str = "model") -> None:
             path, prefix = str(item.get("checkpoint", "")), item.get("prefix") or ""
             if item["type"] != "Pretrained" or "://" in path:
                 continue
-            field = ".".join(filter(None, (name, place, "init_cfg.checkpoint")))
+            field = ".".join(filter(None, ("model", place, "init_cfg.checkpoint")))
             state = {f"{prefix}{key}": value.shape for key, value in part.state_dict().items()}
             loaded = weights_of(path, read_checkpoint(path, name=field, cure=_SAVE_AGAIN))
             if not any(state.get(key) == value.shape for key, value in loaded.items()):
-                rule = f"weights of {place or name}, a {type(part).__name__}, such as {shorten(list(state), 2)}"
+                rule = f"weights of {place or 'model'}, a {type(part).__name__}, such as {shorten(list(state), 2)}"
                 found = f"{shorten(list(loaded), 2)}, of which none fits"
                 raise ValueError(file_problem(path, rule, found, "Give the weights of this architecture and size."))
 

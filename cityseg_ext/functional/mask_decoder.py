@@ -69,8 +69,9 @@ class MaskDecoder(nn.Module):
         self._start_at_the_nearest_color()
 
     @torch.no_grad()
-    def _start_at_the_nearest_color(self, sharpness: float = 30.0) -> None:
+    def _start_at_the_nearest_color(self) -> None:
         """Minus the squared distance to a colour is linear in the pixel, but for a term that all colours share."""
+        sharpness = 30.0
         colors = torch.tensor(COLORS) / 255 - 0.5
         self.head.weight.mul_(0.1)
         direct = self.head.weight[:, -12:].view(len(COLORS), 4, 3, 4).zero_()

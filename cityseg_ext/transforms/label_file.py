@@ -75,13 +75,12 @@ def _check_painted(path: str, pixels: np.ndarray, taxonomy: Taxonomy, half: str 
         raise ValueError(file_problem(path, rule, "a picture like a photograph", other if half else ""))
 
 
-def read_ids(path: str, cure: str = _COLOR_CURE, backend_args: dict | None = None) -> np.ndarray:
+def read_ids(path: str, cure: str = _COLOR_CURE) -> np.ndarray:
     """Read an id file as it is, whatever the ids mean.
 
     Args:
         path: the file.
         cure: the advice where it is no map of ids.
-        backend_args: arguments of mmengine's file backend.
 
     Returns:
         Integers (H, W): uint8 from 8-bit files, else int64.
@@ -90,7 +89,7 @@ def read_ids(path: str, cure: str = _COLOR_CURE, backend_args: dict | None = Non
         FileNotFoundError: if there is no such file.
         ValueError: if it cannot be read, or is no map of ids.
     """
-    data, image = read_image_bytes(path, "label", backend_args)
+    data, image = read_image_bytes(path, "label")
     pixels = _decode_fast(data, image) if image.mode == "L" else None
     return _pixels_as_ids(path, image, cure) if pixels is None else pixels
 

@@ -167,11 +167,11 @@ def _ahead(polygons: FloatArray) -> list[FloatArray]:
     return ahead
 
 
-def upright(x: float, z: float, heading: float = 0.0, scale: float = 1.0, y: float = 0.0) -> FloatArray:
+def upright(x: float, z: float, heading: float = 0.0, scale: float = 1.0) -> FloatArray:
     """A standing sheet of one metre by one metre, (4, 3); heading 0 faces the camera, pi/2 runs along the street."""
     across, along = math.cos(heading) * scale, math.sin(heading) * scale
-    near, far = [x, y, z], [x + across, y, z + along]
-    return np.array([near, far, [far[0], y + scale, far[2]], [x, y + scale, z]], float)
+    near, far = [x, 0, z], [x + across, 0, z + along]
+    return np.array([near, far, [far[0], scale, far[2]], [x, scale, z]], float)
 
 
 def lying(x: float, z: float) -> FloatArray:
