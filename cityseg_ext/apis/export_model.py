@@ -47,7 +47,9 @@ class ExportedModel(nn.Module):
         self.segmentor = segmentor
         preprocessor = segmentor.data_preprocessor
         # This package loads photographs as BGR, as all of mmseg does, and a config says whether to turn them.
-        self.is_bgr = not preprocessor._channel_conversion
+        # mmseg 1.2 and the maintained line call it by two names.
+        converts = vars(preprocessor).get("channel_conversion", vars(preprocessor).get("_channel_conversion"))
+        self.is_bgr = not converts
         self.pad_value = preprocessor.pad_val
         self.divisor = (preprocessor.test_cfg or {}).get("size_divisor") or 1
         self.min_side = max(_LEAST_SIDE, 2 * self.divisor)
