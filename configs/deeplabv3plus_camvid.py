@@ -1,5 +1,6 @@
 # DeepLabV3+ R50 for CamVid in the Cityscapes layout (11 of the 19 classes, frames of 360x480), from scratch on a GPU
-# with all that this package has for few frames: sampler, crops by class, FocalDice, moving average.
+# with all that this package has for rare classes and few frames: sampler, crops by class, weighted FocalDice, moving
+# average of the weights.
 _base_ = [
     '_base_/models/deeplabv3_r50-d8.py',
     '_base_/datasets/cityscapes_color_balanced.py',
@@ -48,8 +49,9 @@ model = dict(
         c1_in_channels=256,
         c1_channels=48,
         dilations=(1, 6, 12, 18),
-        loss_decode=dict(_delete_=True, type='FocalDiceLoss')),
-    auxiliary_head=dict(loss_decode=dict(_delete_=True, type='FocalDiceLoss', loss_weight=0.4)))
+        loss_decode=dict(_delete_=True, type='FocalDiceLoss', class_weight='enet')),
+    auxiliary_head=dict(
+        loss_decode=dict(_delete_=True, type='FocalDiceLoss', class_weight='enet', loss_weight=0.4)))
 optim_wrapper = dict(type='BFloat16OptimWrapper', optimizer=dict(lr=5e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=5, convert_to_iter_based=True),
