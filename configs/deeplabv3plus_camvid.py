@@ -1,6 +1,5 @@
-# DeepLabV3+ R50 for CamVid in the Cityscapes layout (11 of the 19 classes, frames of 360x480), from scratch on a GPU
-# with all that this package has for rare classes and few frames: sampler, crops by class, weighted FocalDice, moving
-# average of the weights.
+# DeepLabV3+ R50 from scratch on CamVid in the Cityscapes layout (11 of 19 classes, 480x360), for a GPU, with all that
+# this package has for rare classes and few frames: sampler, crops by class, weighted FocalDice, averaged weights.
 _base_ = [
     '_base_/models/deeplabv3_r50-d8.py',
     '_base_/datasets/cityscapes_color_balanced.py',
@@ -46,8 +45,7 @@ model = dict(
     backbone=dict(init_cfg=None),
     decode_head=dict(
         type='DepthwiseSeparableASPPHead',
-        c1_in_channels=256,
-        c1_channels=48,
+        c1_in_channels=256, c1_channels=48,
         dilations=(1, 6, 12, 18),
         loss_decode=dict(_delete_=True, type='FocalDiceLoss', class_weight='enet')),
     auxiliary_head=dict(
