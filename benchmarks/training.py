@@ -3,9 +3,12 @@
 python benchmarks/training.py DATA_ROOT --suite losses --seeds 0 1 2        (a Cityscapes tree with colour masks)
 
 The suite 'losses' changes the loss and the sampling of one small DeepLabV3; the suite 'family' takes every experiment
-config, with a quarter to a half of the channels so that a CPU is enough. All runs of a suite make the same number of
-steps of the same number of images of the same size, from scratch, and are scored after the last step, so that no score
-was chosen. Runs that are done are not made again: delete their folder in --out to repeat one.
+config, with a quarter to a half of the channels so that a CPU is enough. All runs of these make the same number of
+steps of the same number of images of the same size, from scratch. The suite 'camvid' changes one thing at a time in
+deeplabv3plus_r18_camvid.py; its runs have the length that makes them cost about the same time instead.
+
+Scores are those after the last step, so that none was chosen: of val, or with --hold-out of a part of train that is not
+trained on. Runs that are done are not made again: delete their folder in --out to repeat one.
 """
 
 import argparse
@@ -49,6 +52,20 @@ CONVNEXT = {
 }
 LAPTOP = dict(config="deeplabv3_r18_focaldice", fields=SMALL, lr=2e-3, scheduler="cosine")
 UNET = dict(fields={}, unet_width=16)
+
+CAMVID = dict(
+    config="deeplabv3plus_r18_camvid", fields={}, image_size=(240, 320), num_epochs=16, lr=2e-3, class_weight="enet"
+)
+WIDE = {
+    "model.backbone.base_channels": 64,
+    "model.backbone.stem_channels": 64,
+    "model.decode_head.in_channels": 512,
+    "model.decode_head.channels": 128,
+    "model.decode_head.c1_in_channels": 64,
+    "model.auxiliary_head.in_channels": 256,
+}
+STRIDE_8 = {"model.backbone.strides": (1, 2, 1, 1), "model.backbone.dilations": (1, 1, 2, 4)}
+STRIDE_32 = {"model.backbone.strides": (1, 2, 2, 2), "model.backbone.dilations": (1, 1, 1, 1)}
 SUITES = {
     "losses": {
         "CE": LAPTOP | dict(loss="ce"),
@@ -72,6 +89,18 @@ SUITES = {
         "unet_focaldice": UNET,
         "unet29_128": UNET,
     },
+    "camvid": {
+        "sampler + weights": CAMVID,
+        "weights": CAMVID | dict(weighted_sampler=False),
+        "sampler": CAMVID | dict(class_weight="none"),
+        "lr 1e-3": CAMVID | dict(lr=1e-3),
+        "lr 4e-3": CAMVID | dict(lr=4e-3),
+        "no EMA": CAMVID | dict(fields={"custom_hooks": []}),
+        "3/4 of the size": CAMVID | dict(image_size=(180, 240), num_epochs=25),
+        "stride 8": CAMVID | dict(fields=STRIDE_8, num_epochs=7),
+        "stride 32": CAMVID | dict(fields=STRIDE_32, num_epochs=21),
+        "64 channels, stride 32": CAMVID | dict(fields=WIDE | STRIDE_32, num_epochs=9),
+    },
 }
 """Run -> its config (by default named as the run), fields of it, and options as for tools/train.py."""
 
@@ -82,6 +111,9 @@ def main() -> None:
     parser.add_argument("--suite", choices=list(SUITES), default="losses", help="default: %(default)s")
     parser.add_argument("--only", nargs="+", metavar="RUN", help="these runs of the suite (default: all)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="default: %(default)s")
+    parser.add_argument(
+        "--hold-out", metavar="CITY", help="score this folder of train, and train on the others (default: score val)"
+    )
     parser.add_argument("--num-epochs", type=int, default=12, help="default: %(default)s")
     parser.add_argument("--image-size", nargs=2, type=int, default=[180, 240], metavar=("H", "W"))
     parser.add_argument("--batch-size", type=int, default=8, help="default: %(default)s")
@@ -109,24 +141,22 @@ def run(args: argparse.Namespace, recipe: dict, name: str, folder: Path, seed: i
     from cityseg_ext.apis.manifest import MANIFEST, read_manifest
     from cityseg_ext.apis.run_log import read_run
 
-    options = {"config": name} | recipe
-    config, fields = options.pop("config"), options.pop("fields")
+    equal = dict(image_size=tuple(args.image_size), batch_size=args.batch_size, num_epochs=args.num_epochs)
+    options = dict(config=name, num_workers=1, pretrained="none", seed=seed, amp="auto") | equal | recipe
+    config, fields, epochs = options.pop("config"), options.pop("fields"), options["num_epochs"]
     by_epoch = not config.endswith("80k")
-    steps = args.num_epochs * (count(args.data_root) // args.batch_size)
+    if not by_epoch:
+        options["num_iters"] = options.pop("num_epochs") * (count(args.data_root) // options["batch_size"])
+    if args.hold_out is not None:
+        options["filter_city"] = sorted(cities(args.data_root) - {args.hold_out})
     cfg = load_config(
         f"configs/{config}.py",
         data_root=args.data_root,
         work_dir=str(folder),
-        image_size=tuple(args.image_size),
-        batch_size=args.batch_size,
-        num_workers=1,
-        pretrained="none",
-        seed=seed,
-        amp="auto",
-        **(dict(num_epochs=args.num_epochs) if by_epoch else dict(num_iters=steps)),
         cfg_options={
             **fields,
-            **({"train_cfg.val_interval": args.num_epochs} if by_epoch else {}),
+            **({"train_cfg.val_interval": epochs} if by_epoch else {}),
+            **(held_out(args.hold_out) if args.hold_out is not None else {}),
             "train_dataloader.drop_last": True,
             "default_hooks.checkpoint.max_keep_ckpts": 1,
             "default_hooks.channels_last.type": "ChannelsLastHook",
@@ -145,6 +175,20 @@ def run(args: argparse.Namespace, recipe: dict, name: str, folder: Path, seed: i
 
 def count(data_root: str) -> int:
     return sum(1 for _ in Path(data_root, "leftImg8bit", "train").rglob("*_leftImg8bit.*"))
+
+
+def cities(data_root: str) -> set[str]:
+    return {path.name for path in Path(data_root, "leftImg8bit", "train").iterdir()}
+
+
+def held_out(city: str) -> dict[str, object]:
+    """Fields that score a city of train."""
+    dataset = "val_dataloader.dataset"
+    return {
+        f"{dataset}.data_prefix.img_path": "leftImg8bit/train",
+        f"{dataset}.data_prefix.seg_map_path": "gtFine/train",
+        f"{dataset}.cities": [city],
+    }
 
 
 def print_table(args: argparse.Namespace, names: list[str]) -> None:

@@ -1,16 +1,18 @@
 """Every shipped config builds, and its model has the names of mmseg's own."""
 
+import json
 from pathlib import Path
 
 import mmseg
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, TINY
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmseg.registry import DATASETS, MODELS, TRANSFORMS
 
 from cityseg_ext.apis.config import load_config
+from cityseg_ext.apis.runs import train
 
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py"))
 MMSEG_MODELS = Path(mmseg.__file__).parent / ".mim" / "configs" / "_base_" / "models"
@@ -56,6 +58,7 @@ def test_its_image_size_is_the_same_everywhere(path, monkeypatch):
         ("deeplabv3_balanced", "deeplabv3_r50-d8", {}),
         ("deeplabv3plus_balanced", "deeplabv3plus_r50-d8", {}),
         ("deeplabv3plus_r50_80k", "deeplabv3plus_r50-d8", {}),
+        ("deeplabv3plus_camvid", "deeplabv3plus_r50-d8", {}),
         ("unet_ce", "fcn_unet_s5-d16", {}),
         ("unet_focaldice", "fcn_unet_s5-d16", {}),
         ("unet_pairs_256", "fcn_unet_s5-d16", {}),
@@ -95,6 +98,41 @@ def test_models_have_the_classes_of_their_data(name, classes, tiny_city, monkeyp
     assert {cfg.model[head].num_classes for head in ("decode_head", "auxiliary_head")} == {classes}
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         assert len(DATASETS.build(loader.dataset).metainfo["classes"]) == classes
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("deeplabv3plus_r18_camvid", {"model.decode_head.c1_in_channels": 8}),
+        (
+            "deeplabv3plus_camvid",
+            {
+                "model.decode_head.in_channels": 256,
+                "model.decode_head.c1_in_channels": 32,
+                "model.auxiliary_head.in_channels": 128,
+            },
+        ),
+    ],
+)
+def test_the_camvid_configs_train(name, fields, tiny_city, tmp_path, monkeypatch, quick):
+    monkeypatch.chdir(ROOT)
+    cfg = load_config(
+        f"configs/{name}.py",
+        data_root=str(tiny_city),
+        work_dir=str(tmp_path),
+        image_size=(64, 96),
+        batch_size=2,
+        num_epochs=1,
+        num_workers=0,
+        cfg_options={**TINY, "model.decode_head.c1_channels": 4, **fields},
+    )
+    result = train(cfg)
+    log = [json.loads(line) for line in result.scalars.read_text().splitlines()]
+    assert [line["step"] for line in log if "decode.dice" in line] == [1, 2]
+    assert 0 < log[-1]["mDice"] < 1
+    saved = torch.load(tmp_path / "epoch_1.pth", weights_only=False)
+    weight = "backbone.stem.0.weight"
+    assert (saved["state_dict"][weight] != saved["ema_state_dict"][f"module.{weight}"]).any()  # the average is saved
 
 
 def test_no_config_names_classes_colours_or_void():
