@@ -52,7 +52,6 @@ CONVNEXT = {
 }
 LAPTOP = dict(config="deeplabv3_r18_focaldice", fields=SMALL, lr=2e-3, scheduler="cosine")
 UNET = dict(fields={}, unet_width=16)
-
 CAMVID = dict(
     config="deeplabv3plus_r18_camvid", fields={}, image_size=(240, 320), num_epochs=16, lr=2e-3, class_weight="enet"
 )
@@ -63,9 +62,10 @@ WIDE = {
     "model.decode_head.channels": 128,
     "model.decode_head.c1_in_channels": 64,
     "model.auxiliary_head.in_channels": 256,
+    # At stride 16 so many channels would cost three times as much as 32 do.
+    "model.backbone.strides": (1, 2, 2, 2),
+    "model.backbone.dilations": (1, 1, 1, 1),
 }
-STRIDE_8 = {"model.backbone.strides": (1, 2, 1, 1), "model.backbone.dilations": (1, 1, 2, 4)}
-STRIDE_32 = {"model.backbone.strides": (1, 2, 2, 2), "model.backbone.dilations": (1, 1, 1, 1)}
 SUITES = {
     "losses": {
         "CE": LAPTOP | dict(loss="ce"),
@@ -93,13 +93,9 @@ SUITES = {
         "sampler + weights": CAMVID,
         "weights": CAMVID | dict(weighted_sampler=False),
         "sampler": CAMVID | dict(class_weight="none"),
-        "lr 1e-3": CAMVID | dict(lr=1e-3),
-        "lr 4e-3": CAMVID | dict(lr=4e-3),
-        "no EMA": CAMVID | dict(fields={"custom_hooks": []}),
-        "3/4 of the size": CAMVID | dict(image_size=(180, 240), num_epochs=25),
-        "stride 8": CAMVID | dict(fields=STRIDE_8, num_epochs=7),
-        "stride 32": CAMVID | dict(fields=STRIDE_32, num_epochs=21),
-        "64 channels, stride 32": CAMVID | dict(fields=WIDE | STRIDE_32, num_epochs=9),
+        "twice the learning rate": CAMVID | dict(lr=4e-3),
+        "three quarters of the size": CAMVID | dict(image_size=(180, 240), num_epochs=25),
+        "64 channels, stride 32": CAMVID | dict(fields=WIDE, num_epochs=9),
     },
 }
 """Run -> its config (by default named as the run), fields of it, and options as for tools/train.py."""

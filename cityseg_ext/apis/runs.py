@@ -170,6 +170,7 @@ def test(
             check_writable(name, folder)
     pictures = WritePredictionsHook(show_dir, out_dir) if show_dir is not None or out_dir is not None else None
     counts = ReportHook() if report else None
+    forget_weights(cfg)  # before the model is wrapped: it looks for losses in the heads
     if slide is not None:
         set_slide(cfg, slide)
     if tta or tta_scales is not None:
@@ -179,7 +180,6 @@ def test(
     # mmengine would load without checking that the weights fit, and over them the latest one after a resumed run.
     cfg.load_from, cfg.resume = None, False
     cfg.strategy = None  # a checkpoint is whole, and so is the model that is tested
-    forget_weights(cfg)
     join_processes(cfg)
     runner = build_runner(cfg, trains=False)
     for hook in (pictures, counts):
