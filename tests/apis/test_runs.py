@@ -114,6 +114,12 @@ def test_tta_merges_the_flipped_copy(config):
     assert set(flipped) >= {"mDice", "val/loss"} and flipped["val/loss"] != plain["val/loss"]
 
 
+def test_tta_knows_weights_by_name(config):
+    checkpoint = str(train(config()).checkpoint)
+    again = config(**{"model.decode_head.loss_decode.class_weight": "enet"})  # not counted in a test
+    assert run_test(again, checkpoint, tta=True).metrics["val/loss"] > 0
+
+
 def test_tta_takes_scales(config):
     checkpoint = str(train(config()).checkpoint)
     flipped, same = (run_test(config(), checkpoint, **how).metrics for how in (dict(tta=True), dict(tta_scales=[1])))
