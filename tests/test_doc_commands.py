@@ -28,6 +28,7 @@ NOT_RUN = {
     "python tools/infer.py 0 ": "needs a camera",
     "python tools/train_mask_decoder.py ": "trains for minutes; tests/apis/test_mask_decoder_training.py",
     "python tools/cityscapes_submit.py --check": "needs 1525 label maps; tests/apis/test_submission_check.py",
+    "configs/deeplabv3plus_r18_camvid.py work_dirs": "needs its checkpoint; tests/test_configs.py trains it",
     "--split test": "needs 1525 photographs; tests/apis/test_submission.py",
     "Bicyclist=(": "tests/test_own_palette.py trains it",
     'dict(type="AmpOptimWrapper")': "alternatives, one needs CUDA; tests/apis/test_training_features.py tries them",
