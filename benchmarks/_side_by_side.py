@@ -25,6 +25,7 @@ PEERS = (
     "segmentation-models-pytorch",
     "pydensecrf2",
     "triton",
+    "numba",
 )
 
 

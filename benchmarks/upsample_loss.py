@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch.nn.functional as F
 from _side_by_side import compare
-from focal_dice import Loss, batch, bytes_of, cross_entropy, fused, more_of_ours, parse, peers, plain, training
+from focal_dice import Loss, batch, blocks, bytes_of, cross_entropy, fused, more_of_ours, parse, peers, plain, training
 from torch import Tensor
 
 from cityseg_ext.functional.focal_dice import focal_dice
@@ -37,6 +37,7 @@ def main() -> None:
     losses = {
         "interpolate + cross_entropy": resized(cross_entropy),
         "ours, upsampling inside": inside,
+        "ours, torch in blocks, upsampling inside": lambda logits, target: blocks(logits, target, False),
         "interpolate + ours, fused": resized(fused),
         "interpolate + ours, plain": resized(plain),
     }

@@ -23,7 +23,7 @@ REGISTERED = {
     "samplers",
     "visualization",
 }
-PURE_LIBRARIES = {"numpy", "torch", "triton", "scipy", "cv2"}
+PURE_LIBRARIES = {"numpy", "torch", "triton", "numba", "llvmlite", "scipy", "cv2"}
 FRAMEWORK = {"mmengine", "mmcv", "mmseg"}
 STDLIB = __import__("sys").stdlib_module_names
 

@@ -11,7 +11,7 @@ from conftest import ROOT, TINY
 from cityseg_ext.apis.synthetic_cityscapes import write_synthetic_cityscapes
 
 CONFIG = ROOT / "configs" / "deeplabv3_r18_focaldice.py"
-OPTIONAL = ["av", "mmpretrain", "onnx", "onnxruntime", "onnxscript", "pydensecrf", "starlette"]
+OPTIONAL = ["av", "mmpretrain", "numba", "onnx", "onnxruntime", "onnxscript", "pydensecrf", "starlette"]
 OPTIONAL += ["tensorboard", "timm", "triton", "uvicorn", "wandb"]
 if mmseg.__version__ >= "1.3":  # the upstream line imports mmcv's compiled operators
     OPTIONAL += ["mmcv._ext", "mmcv.ops"]

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from cityseg_ext.checks import check_at_least, check_choice, expected
 from cityseg_ext.functional.focal_dice_fused import FusedFocalDiceSums
+from cityseg_ext.functional.focal_dice_numba import NumbaFocalDiceSums, numba_can_run
 from cityseg_ext.functional.focal_dice_plain import FocalDiceSums, plain_focal_dice_sums
-from cityseg_ext.functional.focal_dice_triton import TritonFocalDiceSums, agrees, can_run
+from cityseg_ext.functional.focal_dice_trial import agrees
+from cityseg_ext.functional.focal_dice_triton import TritonFocalDiceSums, triton_can_run
 from cityseg_ext.labels import IGNORE_INDEX
 
 DICE_POOLS = ("batch", "image")
@@ -126,9 +128,9 @@ def focal_dice_sums(
 ) -> FocalDiceSums:
     """The sums over pixels that :func:`focal_dice` is made of; arguments as there.
 
-    A fused version computes them: on a GPU by Triton's kernels where these can, else by torch in blocks. If a
-    derivative by a weight or a compiler's view inside is wanted, it is the plain one. All give the same numbers, to
-    rounding.
+    A fused version computes them: on a GPU by Triton's kernels and on a CPU by Numba's loops, where these can, else by
+    torch in blocks. If a derivative by a weight or a compiler's view inside is wanted, it is the plain one. All give
+    the same numbers, to rounding.
     """
     _check_inputs(logits, target, class_weight, pixel_weight, align_corners)
     check_at_least("gamma", gamma, 0)
@@ -149,14 +151,16 @@ def focal_dice_sums(
 
 def _fused_version(
     logits: Tensor, target: Tensor, class_weight: Tensor | None, pixel_weight: Tensor | None, align_corners: bool | None
-) -> type[FusedFocalDiceSums] | type[TritonFocalDiceSums] | None:
+) -> type[torch.autograd.Function] | None:
     """The one place that chooses the implementation; None stands for the plain one."""
     weights = [weight for weight in (class_weight, pixel_weight) if weight is not None]
     differentiable = torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)
     if differentiable or torch.compiler.is_compiling():
         return None
-    if can_run(logits, target, align_corners) and agrees(logits.device):
+    if triton_can_run(logits, target, align_corners) and agrees(TritonFocalDiceSums, "Triton", logits.device):
         return TritonFocalDiceSums
+    if numba_can_run(logits) and agrees(NumbaFocalDiceSums, "Numba", logits.device):
+        return NumbaFocalDiceSums
     return FusedFocalDiceSums if logits.device.type in ("cpu", "cuda") else None
 
 

@@ -17,15 +17,13 @@ For one pixel with true class :math:`t`, pixel weight :math:`m`, class weight :m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cityseg_ext.functional.focal_dice_plain import check_labels, plain_gradient
+from cityseg_ext.functional.block_walk import walk
+from cityseg_ext.functional.focal_dice_plain import FocalDiceSums, check_labels, plain_gradient
 from cityseg_ext.functional.logit_blocks import Buffer, LogitBlocks, blocks_of
 
 LN2 = math.log(2)
@@ -83,16 +81,12 @@ class FusedFocalDiceSums(torch.autograd.Function):
             overlap[index], actual[index] = pixels.by_class(label, prob.mul_(mask), mask)
             predicted[index] = torch.mv(exp, mask / total)
 
-        _walk(blocks, work, buffers=1)
+        walk(blocks, work, buffers=1)
         ctx.save_for_backward(logits, target, class_weight, pixel_weight, shift)
         ctx.options, ctx.without_void = (gamma, ignore_index, align_corners), frozenset(without_void)
-        focal, overlap, predicted, actual = (
-            part.unflatten(0, (blocks.batch, blocks.blocks_an_image)).sum(1).to(blocks.dtype)
-            for part in (focal * -LN2, overlap, predicted, actual)
-        )
-        norm = (actual if class_weight is None else actual * class_weight.to(actual)).sum(1)
-        ctx.mark_non_differentiable(norm, actual)
-        return focal, norm, overlap, predicted, actual
+        results = sums_of_images(blocks, focal, overlap, predicted, actual, class_weight)
+        ctx.mark_non_differentiable(results.norm, results.actual)
+        return results
 
     @staticmethod
     def backward(ctx: Any, by_focal: Tensor, _: Tensor, by_overlap: Tensor, by_predicted: Tensor, __: Tensor) -> Any:
@@ -125,8 +119,20 @@ class FusedFocalDiceSums(torch.autograd.Function):
                 out.mul_(pixels.weighted(mask, index))
             blocks.store_gradient(index, out)
 
-        _walk(blocks, work, buffers=2)
+        walk(blocks, work, buffers=2)
         return blocks.gradient(), *[None] * 6
+
+
+def sums_of_images(
+    blocks: LogitBlocks, focal: Tensor, overlap: Tensor, predicted: Tensor, actual: Tensor, class_weight: Tensor | None
+) -> FocalDiceSums:
+    """Those of blocks (B, ...), float64, added up; the focal ones are negative, and in bits."""
+    focal, overlap, predicted, actual = (
+        part.unflatten(0, (blocks.batch, blocks.blocks_an_image)).sum(1).to(blocks.dtype)
+        for part in (focal * -LN2, overlap, predicted, actual)
+    )
+    norm = (actual if class_weight is None else actual * class_weight.to(actual)).sum(1)
+    return FocalDiceSums(focal, norm, overlap, predicted, actual)
 
 
 def _softmax(exponent: Tensor, at_true: Tensor, top: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -225,36 +231,3 @@ class _Pixels:
         if self.class_weight is None:
             return values
         return self.class_weight.index_select(0, label).mul_(values)
-
-
-def _walk(blocks: LogitBlocks, work: Callable[..., None], buffers: int) -> None:
-    """Do the work on every block, in as many threads as torch may use, each with its own buffers."""
-    todo = iter(range(len(blocks)))  # shared: whoever is free takes the next one
-
-    def worker() -> None:
-        with torch.no_grad(), torch.autocast(blocks.device.type, enabled=False):
-            own = [blocks.new_buffer() for _ in range(buffers)]
-            for index in todo:
-                work(index, *own)
-
-    workers = min(torch.get_num_threads(), len(blocks)) if blocks.device.type == "cpu" else 1
-    if workers <= 1:
-        return worker()
-    with _one_thread_an_operator(), ThreadPoolExecutor(workers) as pool:
-        for done in [pool.submit(worker) for _ in range(workers)]:
-            done.result()
-    return None
-
-
-@contextmanager
-def _one_thread_an_operator() -> Iterator[None]:
-    """New threads inherit torch's setting: operators on blocks are too short for threads of their own.
-
-    On a busy machine these would wait for each other at every operator, for whole time slices.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

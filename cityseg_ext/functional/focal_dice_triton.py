@@ -10,9 +10,7 @@ Results are the same in every run: programs leave their sums, a few numbers each
 from __future__ import annotations
 
 import math
-import warnings
 from abc import ABC, abstractmethod
-from functools import cache
 from typing import Any
 
 import torch
@@ -20,13 +18,7 @@ from torch import Tensor
 
 from cityseg_ext.functional import focal_dice_cell_kernels as cell_kernels
 from cityseg_ext.functional import focal_dice_kernels as kernels
-from cityseg_ext.functional.focal_dice_plain import (
-    FocalDiceSums,
-    check_labels,
-    plain_focal_dice_sums,
-    plain_gradient,
-)
-from cityseg_ext.labels import IGNORE_INDEX
+from cityseg_ext.functional.focal_dice_plain import check_labels, plain_gradient
 
 LN2 = math.log(2)
 MAX_CLASSES = 64  # in registers
@@ -35,7 +27,7 @@ BLOCK = 128  # pixels that a program has at a time, one for each thread
 STEPS = 16  # how many times
 
 
-def can_run(logits: Tensor, target: Tensor, align_corners: bool | None) -> bool:
+def triton_can_run(logits: Tensor, target: Tensor, align_corners: bool | None) -> bool:
     """Whether there are kernels for these tensors: with Triton, on a GPU, not too many classes, not too much upsampled.
 
     Nothing that makes logits smaller has a kernel either.
@@ -46,47 +38,6 @@ def can_run(logits: Tensor, target: Tensor, align_corners: bool | None) -> bool:
         return True
     sizes = zip(logits.shape[2:], target.shape[1:], strict=True)
     return all(small <= large and _span(small, large, align_corners) <= MAX_SPAN for small, large in sizes)
-
-
-@cache
-def agrees(device: torch.device) -> bool:
-    """Whether the kernels give a device's plain results on a small batch: tried once, before they are relied on.
-
-    Compilers and GPUs are many. Where kernels do not compile, or are wrong, a warning says so and other versions are
-    used.
-    """
-    generator = torch.Generator().manual_seed(0)
-    small = torch.randn(2, 5, 3, 4, generator=generator).to(device)
-    target = torch.randint(5, (2, 9, 16), generator=generator).to(device)
-    target[0, 0] = IGNORE_INDEX
-    try:
-        for logits, align_corners in ((small, False), (small, True), (small.repeat(1, 1, 3, 4), None)):
-            results = []
-            for sums_of in (plain_focal_dice_sums, _kernel_sums):
-                leaf = logits.clone().requires_grad_()
-                with torch.enable_grad():
-                    sums = sums_of(
-                        leaf,
-                        target,
-                        gamma=2.0,
-                        class_weight=None,
-                        ignore_index=IGNORE_INDEX,
-                        pixel_weight=None,
-                        align_corners=align_corners,
-                    )
-                    (sums.focal.sum() + (sums.overlap / (1 + sums.predicted)).sum()).backward()
-                results.append([*sums, leaf.grad])
-            for plain, ours in zip(*results, strict=True):
-                torch.testing.assert_close(ours, plain, rtol=1e-3, atol=1e-4)
-    except Exception as error:  # whatever a compiler, a driver or the comparison says
-        warnings.warn(f"The loss runs without its Triton kernels on {device}: {error}", stacklevel=2)
-        return False
-    return True
-
-
-def _kernel_sums(logits: Tensor, target: Tensor, **options: Any) -> FocalDiceSums:
-    names = ("class_weight", "pixel_weight", "gamma", "ignore_index", "align_corners")
-    return FocalDiceSums(*TritonFocalDiceSums.apply(logits, target, *(options[name] for name in names)))
 
 
 class TritonFocalDiceSums(torch.autograd.Function):

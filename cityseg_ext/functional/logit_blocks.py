@@ -4,25 +4,52 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from cityseg_ext.functional.linear_windows import Windows
+
 CPU_BLOCK = 512 * 1024  # logits: 2 MiB of float32; smaller ones cost more in calls than they save in the cache
+LOOP_BLOCK = 1024 * 1024  # for loops, whose pixels are in the cache a few at a time
 Buffer = dict[int, Tensor]
 TO_BITS = 1 / math.log(2)  # torch's exp2 takes a third of the time of its exp on CPUs that are not Intel's
 COLUMNS = 128  # of the upsampled image, for one small product of matrices
 
 
-def blocks_of(logits: Tensor, target_shape: Sequence[int], align_corners: bool | None) -> LogitBlocks:
+class Rows(NamedTuple):
+    """Rows of pixels, and the rows of logits that they come from: what loops walk over.
+
+    Attributes:
+        sources: (C, R, W) rows of logits.
+        columns: first and end of those that the rows of pixels have.
+        before: (H,) int64, the row of sources that a row of pixels comes after, or is;
+        after: (H,) int64, the row that it comes before,
+        part: (H,) and how far it is on the way there.
+        between: whether rows are between others at all; else there is one row, of which a block may be a piece.
+        scale: what makes sources exponents of 2, unless rows are between.
+    """
+
+    sources: Tensor
+    columns: tuple[int, int]
+    before: Tensor
+    after: Tensor
+    part: Tensor
+    between: bool
+    scale: float
+
+
+def blocks_of(
+    logits: Tensor, target_shape: Sequence[int], align_corners: bool | None, for_loops: bool = False
+) -> LogitBlocks:
     """The blocks of (N, C, h, w) logits, upsampled to (N, H, W) unless they have its size."""
     _, height, width = target_shape
+    numbers = LOOP_BLOCK if for_loops else CPU_BLOCK
     if align_corners is None or logits.shape[2:] == (height, width):
-        return FullSizeBlocks(logits)
-    return UpsampledBlocks(logits, (height, width), align_corners)
+        return FullSizeBlocks(logits, numbers)
+    return UpsampledBlocks(logits, (height, width), align_corners, numbers)
 
 
 class LogitBlocks(ABC):
@@ -32,6 +59,7 @@ class LogitBlocks(ABC):
         logits: (N, C, h, w), any floating type.
         per_image: number of pixels of an image.
         unit: blocks are a multiple of so many pixels.
+        numbers: how many logits a block may have on a CPU, if that is not less than a unit.
 
     Attributes:
         batch, classes: N and C.
@@ -40,13 +68,13 @@ class LogitBlocks(ABC):
         device: of the logits.
     """
 
-    def __init__(self, logits: Tensor, per_image: int, unit: int) -> None:
+    def __init__(self, logits: Tensor, per_image: int, unit: int, numbers: int) -> None:
         self.logits, self.per_image = logits, per_image
         self.batch, self.classes = logits.shape[:2]
         self.device = logits.device
         self.dtype = torch.promote_types(logits.dtype, torch.float32)
         # A GPU has no such cache, and needs much work at a time.
-        wanted = CPU_BLOCK // self.classes if self.device.type == "cpu" else per_image
+        wanted = numbers // self.classes if self.device.type == "cpu" else per_image
         self.pixels = min(max(wanted // max(unit, 1), 1) * unit, per_image)
         self.blocks_an_image = -(-per_image // max(self.pixels, 1))
 
@@ -80,19 +108,33 @@ class LogitBlocks(ABC):
         """Take over the gradient by the block's logits, (C, P)."""
 
     @abstractmethod
+    def rows(self, index: int, buffer: Buffer) -> Rows:
+        """The block's logits for loops, which may need the buffer."""
+
+    @abstractmethod
+    def gradient_rows(self, index: int, rows: Rows) -> Tensor:
+        """Where loops leave the gradient by the block's sources, in their shape; it may be their own memory."""
+
+    @abstractmethod
+    def store_gradient_rows(self, index: int, gradient: Tensor) -> None:
+        """Take over what loops have left there."""
+
+    @abstractmethod
     def gradient(self) -> Tensor:
         """The gradient by the logits, in their shape and type."""
 
 
 class FullSizeBlocks(LogitBlocks):
-    """Logits as they are."""
+    """Logits as they are; arguments as in :class:`LogitBlocks`."""
 
-    def __init__(self, logits: Tensor) -> None:
-        super().__init__(logits, logits.shape[2] * logits.shape[3], unit=1)
+    def __init__(self, logits: Tensor, numbers: int) -> None:
+        super().__init__(logits, logits.shape[2] * logits.shape[3], 1, numbers)
         self.flat = logits.flatten(2)
         # Otherwise blocks go through a buffer, where they are converted and, from channels_last, transposed.
         self.direct = logits.dtype == self.dtype and self.flat.stride(2) == 1
+        self.in_place = self.direct and self.flat.is_contiguous()  # by loops too
         self.blocks = self.parts(self.flat)
+        self.first = torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), torch.zeros(1)
 
     def load(self, index: int, buffer: Buffer, shift: Tensor | None = None) -> Tensor:
         block = self.blocks[index]
@@ -108,6 +150,22 @@ class FullSizeBlocks(LogitBlocks):
     def store_gradient(self, index: int, block: Tensor) -> None:
         self.gradient_blocks[index].copy_(block)
 
+    def rows(self, index: int, buffer: Buffer) -> Rows:
+        image, block = divmod(index, self.blocks_an_image)
+        if not self.in_place:
+            sources = self.load(index, buffer)
+            return Rows(sources[:, None], (0, sources.shape[1]), *self.first, between=False, scale=1.0)
+        start = block * self.pixels
+        columns = start, start + self.count(index)
+        return Rows(self.flat[image, :, None], columns, *self.first, between=False, scale=TO_BITS)
+
+    def gradient_rows(self, index: int, rows: Rows) -> Tensor:
+        return self.flat_gradient[index // self.blocks_an_image, :, None] if self.in_place else rows.sources
+
+    def store_gradient_rows(self, index: int, gradient: Tensor) -> None:
+        if not self.in_place:
+            self.store_gradient(index, gradient[:, 0])
+
     def gradient(self) -> Tensor:
         return self.flat_gradient.view(self.logits.shape)
 
@@ -119,99 +177,57 @@ class UpsampledBlocks(LogitBlocks):
         logits: (N, C, h, w).
         size: (H, W) to upsample to.
         align_corners: as in ``F.interpolate``.
+        numbers: as in :class:`LogitBlocks`.
     """
 
-    def __init__(self, logits: Tensor, size: tuple[int, int], align_corners: bool) -> None:
-        super().__init__(logits, size[0] * size[1], unit=size[1])
+    def __init__(self, logits: Tensor, size: tuple[int, int], align_corners: bool, numbers: int) -> None:
+        super().__init__(logits, size[0] * size[1], size[1], numbers)
         self.width = size[1]
-        self.small = logits.detach().to(self.dtype, memory_format=torch.contiguous_format)
-        self.bits = self.small * TO_BITS
+        self.bits = logits.detach().to(self.dtype, memory_format=torch.contiguous_format) * TO_BITS
         height = self.pixels // max(self.width, 1)
-        self.rows = Windows(logits.shape[2], size[0], height, align_corners, self.small)
-        self.columns = Windows(logits.shape[3], size[1], COLUMNS, align_corners, self.small)
+        self.strips = Windows(logits.shape[2], size[0], height, align_corners, self.bits)
+        self.columns = Windows(logits.shape[3], size[1], COLUMNS, align_corners, self.bits)
 
     def load(self, index: int, buffer: Buffer, shift: Tensor | None = None) -> Tensor:
-        image, strip = divmod(index, self.blocks_an_image)
-        wide = self.columns.widen(self.bits[image, :, self.rows.window(strip)])
+        strip, wide = self._widened(index)
         steps = torch.zeros_like(wide)
         torch.sub(wide[:, 1:], wide[:, :-1], out=steps[:, :-1])
         out = buffer[self.count(index)]
         rows = out.view(self.classes, -1, self.width)
-        for place, source, part in self.rows.between_sources(strip, rows.shape[1]):
+        for place, source, part in self.strips.between_sources(strip, rows.shape[1]):
             torch.addcmul(wide[:, source, None], steps[:, source, None], part, out=rows[:, place])
         return out if shift is None else out.add_(shift)
 
     def start_gradient(self) -> None:
-        strips = len(self), self.classes, self.rows.length, self.small.shape[3]
-        self.by_strip = self.small.new_empty(strips)
+        strips = len(self), self.classes, self.strips.length, self.bits.shape[3]
+        self.by_strip = self.bits.new_empty(strips)
 
     def store_gradient(self, index: int, block: Tensor) -> None:
         rows = block.view(self.classes, -1, self.width)
-        weight = self.rows.weight[index % self.blocks_an_image, :, : rows.shape[1]]
+        weight = self.strips.weight[index % self.blocks_an_image, :, : rows.shape[1]]
         wide = torch.bmm(weight.expand(self.classes, -1, -1), rows)
         self.by_strip[index] = self.columns.narrow(wide)
 
+    def rows(self, index: int, buffer: Buffer) -> Rows:
+        strip, wide = self._widened(index)
+        height = self.count(index) // max(self.width, 1)
+        before, part = self.strips.before[strip, :height], self.strips.part[strip, :height, 0]
+        after = (before + 1).clamp_(max=wide.shape[1] - 1)
+        return Rows(wide.contiguous(), (0, self.width), before, after, part, between=True, scale=1.0)
+
+    def gradient_rows(self, index: int, rows: Rows) -> Tensor:
+        return torch.zeros_like(rows.sources)
+
+    def store_gradient_rows(self, index: int, gradient: Tensor) -> None:
+        self.by_strip[index] = self.columns.narrow(gradient)
+
     def gradient(self) -> Tensor:
-        total = torch.zeros_like(self.small)
+        total = torch.zeros_like(self.bits)
         for strip in range(self.blocks_an_image):
-            total[:, :, self.rows.window(strip)] += self.by_strip[strip :: self.blocks_an_image]
+            total[:, :, self.strips.window(strip)] += self.by_strip[strip :: self.blocks_an_image]
         return total.to(self.logits.dtype)
 
-
-class Windows:
-    """Linear interpolation along one side as products with small matrices: each stretch of results needs few sources.
-
-    Args:
-        sources: length of the side.
-        results: length that it is interpolated to.
-        stretch: how many results belong to one window.
-        align_corners: as in ``F.interpolate``.
-        like: tensor that gives type and device.
-    """
-
-    def __init__(self, sources: int, results: int, stretch: int, align_corners: bool, like: Tensor) -> None:
-        # torch's own weights, to the last bit: of source i for result j.
-        eye = torch.eye(sources, dtype=like.dtype, device=like.device)
-        weight = F.interpolate(eye[None], size=results, mode="linear", align_corners=align_corners)[0]
-        self.sources, self.results = sources, results
-        weight = F.pad(weight, (0, -results % stretch)).unflatten(1, (-1, stretch))  # (sources, windows, stretch)
-        used = (weight != 0).any(2)
-        place = torch.arange(sources, device=like.device)[:, None]
-        first, last = torch.where(used, place, sources).amin(0), torch.where(used, place, -1).amax(0)
-        self.length = int((last - first).max()) + 1
-        first = first.clamp(max=sources - self.length)
-        self.index = first[:, None] + torch.arange(self.length, device=like.device)  # (windows, length)
-        self.flat_index = self.index.flatten()
-        self.starts = first.tolist()
-        self.weight = weight.transpose(0, 1).gather(1, self.index[:, :, None].expand(-1, -1, stretch)).contiguous()
-        after = (self.weight != 0).to(torch.uint8).argmax(1)  # (windows, stretch): of two sources the first
-        self.part = 1 - self.weight.gather(1, after[:, None]).transpose(1, 2)  # (windows, stretch, 1): of the second
-        self.after = after.tolist()
-
-    def window(self, number: int) -> slice:
-        """The sources of a stretch."""
-        return slice(self.starts[number], self.starts[number] + self.length)
-
-    def between_sources(self, number: int, count: int) -> Iterator[tuple[slice, int, Tensor]]:
-        """The first results of a stretch by the source that they come after: which, that source's place, how far on."""
-        for source, group in groupby(range(count), self.after[number].__getitem__):
-            results = list(group)
-            place = slice(results[0], results[-1] + 1)
-            yield place, source, self.part[number, place]
-
-    def widen(self, block: Tensor) -> Tensor:
-        """Interpolate (..., sources) to (..., results)."""
-        windows = block.flatten(0, -2).index_select(1, self.flat_index).unflatten(1, self.index.shape).transpose(0, 1)
-        wide = torch.bmm(windows, self.weight).transpose(0, 1).flatten(1)
-        return wide[:, : self.results].unflatten(0, block.shape[:-1])
-
-    def narrow(self, block: Tensor) -> Tensor:
-        """The transpose of :meth:`widen`: (..., results) to (..., sources)."""
-        missing = self.weight.shape[0] * self.weight.shape[2] - self.results
-        flat = block.flatten(0, -2)
-        if missing:
-            flat = F.pad(flat, (0, missing))
-        flat = flat.unflatten(1, (-1, self.weight.shape[2])).transpose(0, 1)
-        windows = torch.bmm(flat, self.weight.mT).transpose(0, 1).flatten(1)  # (rows, windows * length)
-        out = windows.new_zeros(len(windows), self.sources).index_add_(1, self.flat_index, windows)
-        return out.unflatten(0, block.shape[:-1])
+    def _widened(self, index: int) -> tuple[int, Tensor]:
+        """The number of the block's strip in its image, and the rows of logits around it, (C, R, W)."""
+        image, strip = divmod(index, self.blocks_an_image)
+        return strip, self.columns.widen(self.bits[image, :, self.strips.window(strip)])

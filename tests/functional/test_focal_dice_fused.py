@@ -1,35 +1,54 @@
-"""The fused sums against the plain ones, which test_focal_dice.py holds against loops over pixels."""
+"""The fused sums, by torch in blocks and by Numba's loops, against the plain ones (see test_focal_dice.py)."""
 
 import itertools
+import sys
 
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from cityseg_ext.functional import focal_dice_kernels, focal_dice_triton, logit_blocks
+from cityseg_ext.functional import focal_dice_kernels, logit_blocks
 from cityseg_ext.functional.focal_dice import _fused_version, focal_dice, focal_dice_sums
 from cityseg_ext.functional.focal_dice_fused import FusedFocalDiceSums
+from cityseg_ext.functional.focal_dice_numba import NumbaFocalDiceSums
 from cityseg_ext.functional.focal_dice_plain import plain_focal_dice_sums
+from cityseg_ext.functional.focal_dice_trial import agrees
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
 GAMMAS = (0.0, 0.5, 1.0, 2.0, 3.0)
 
 
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
-    """Several blocks an image, the last one smaller."""
-    monkeypatch.setattr(logit_blocks, "CPU_BLOCK", 100)
+@pytest.fixture(autouse=True, params=["blocks", "loops"])
+def version(request, monkeypatch):
+    """Several blocks an image, the last one smaller, for both versions: the loops' numbers have 32 bits."""
+    for name in ("CPU_BLOCK", "LOOP_BLOCK"):
+        monkeypatch.setattr(logit_blocks, name, 100)
     monkeypatch.setattr(logit_blocks, "COLUMNS", 4)
+    if request.param == "loops":
+        pytest.importorskip("numba", reason="the loops need Numba: pip install numba")
+        monkeypatch.setattr(sys.modules[__name__], "DTYPE", torch.float32)
+    else:
+        monkeypatch.setattr("cityseg_ext.functional.focal_dice.numba_can_run", lambda logits: False)
+    return request.param
 
 
-def batch(dtype=torch.float64, device="cpu", size=(9, 7), classes=5):
+DTYPE = torch.float64
+
+
+def close(ours, theirs, size=1, **options):
+    """As good as the numbers are for logits of that size, which both versions see rounded."""
+    tolerance = {} if ours.dtype == torch.float64 else dict(rtol=1e-5 * size, atol=1e-5 * size)
+    torch.testing.assert_close(ours, theirs, **tolerance | options)
+
+
+def batch(dtype=None, device="cpu", size=(9, 7), classes=5):
     """Some void, the last class absent, one image with void only."""
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(3, classes, *size, dtype=torch.float64, generator=generator)
     target = torch.randint(0, classes - 1, (3, *size), generator=generator)
     target[torch.rand(3, *size, generator=generator) < 0.15] = 255
     target[1] = 255
-    return logits.to(device, dtype).requires_grad_(), target.to(device)
+    return logits.to(device, dtype or DTYPE).requires_grad_(), target.to(device)
 
 
 def weights_of(target, classes=5, by_class=True, by_pixel=True):
@@ -62,7 +81,7 @@ def test_sums_and_gradient_are_the_plain_ones(device, gamma, by_class, by_pixel)
     logits, target = batch(device=device)
     fused, plain = both(logits, target, gamma=gamma, **weights_of(target, by_class=by_class, by_pixel=by_pixel))
     for ours, theirs in zip(fused, plain, strict=True):
-        torch.testing.assert_close(ours, theirs, check_dtype=False)
+        close(ours, theirs, check_dtype=False)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -91,7 +110,7 @@ def test_logits_that_are_views(view):
         "expanded": lambda: (logits[:1].expand(3, -1, -1, -1), target),
     }[view]()
     for ours, theirs in zip(*both(logits.requires_grad_(), target), strict=True):
-        torch.testing.assert_close(ours, theirs)
+        close(ours, theirs)
 
 
 def test_offsets_beyond_32_bits():
@@ -115,16 +134,17 @@ def test_nothing_at_all(shape):
 @pytest.mark.parametrize(
     ("small", "size"), [((9, 7), (41, 29)), ((5, 3), (40, 24)), ((1, 1), (9, 7)), ((9, 7), (4, 5))]
 )
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("dtype", [None, torch.float32])
 def test_upsampling_inside_equals_upsampling_before(align_corners, small, size, dtype):
     logits, _ = batch(dtype, size=small)
     _, target = batch(size=size)
     fused, plain = both(logits, target, align_corners=align_corners, **weights_of(target))
-    tolerance = {} if dtype == torch.float64 else dict(rtol=1e-4, atol=1e-4)
+    tolerance = {} if logits.dtype == torch.float64 else dict(rtol=1e-4, atol=1e-4)
     for ours, theirs in zip(fused, plain, strict=True):
         torch.testing.assert_close(ours, theirs, check_dtype=False, **tolerance)
 
 
+@pytest.mark.parametrize("version", ["blocks"], indirect=True)  # finite differences need 64 bits
 @pytest.mark.parametrize("align_corners", [None, False, True])
 @pytest.mark.parametrize("gamma", GAMMAS)
 @pytest.mark.parametrize("pool", ["batch", "image"])
@@ -152,7 +172,7 @@ def test_large_logits_lose_nothing(size):
     logits, target = batch()
     shifted = (logits.detach() + size * torch.rand(3, 1, 9, 7)).requires_grad_()
     for ours, theirs in zip(*both(shifted, target), strict=True):
-        torch.testing.assert_close(ours, theirs)
+        close(ours, theirs, abs(size))
 
 
 def test_an_all_void_batch_has_no_gradient():
@@ -265,7 +285,8 @@ def test_autocast_does_not_reach_inside():
 
 
 @pytest.mark.parametrize("upsampled", [False, True])
-def test_no_tensor_is_as_large_as_the_logits_but_their_gradient(upsampled):
+def test_no_tensor_is_as_large_as_the_logits_but_their_gradient(upsampled, monkeypatch):
+    monkeypatch.setattr(logit_blocks, "LOOP_BLOCK", 4000)  # whose sums take as much memory as those of large ones
     target = batch(size=(64, 64))[1]
     logits = batch(torch.float32, size=(8, 8) if upsampled else (64, 64))[0]
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
@@ -292,13 +313,19 @@ class Broken:
         raise RuntimeError("ptxas was not found")
 
 
-@pytest.mark.parametrize(("version", "good"), [(FusedFocalDiceSums, True), (Wrong, False), (Broken, False)])
-def test_kernels_are_relied_on_only_where_they_agree(version, good, monkeypatch, recwarn):
-    monkeypatch.setattr(focal_dice_triton, "TritonFocalDiceSums", version)
-    focal_dice_triton.agrees.cache_clear()
-    assert focal_dice_triton.agrees(torch.device("cpu")) is good
-    focal_dice_triton.agrees.cache_clear()
+@pytest.mark.parametrize(("kernels", "good"), [(FusedFocalDiceSums, True), (Wrong, False), (Broken, False)])
+def test_what_is_compiled_is_relied_on_only_where_it_agrees(kernels, good, recwarn):
+    agrees.cache_clear()
+    assert agrees(kernels, "Triton", torch.device("cpu")) is good
+    agrees.cache_clear()
     messages = [str(warning.message) for warning in recwarn if "Triton" in str(warning.message)]
     assert len(messages) == (0 if good else 1)
-    if version is Broken:
-        assert messages == ["The loss runs without its Triton kernels on cpu: ptxas was not found"]
+    if kernels is Broken:
+        assert messages == ["The loss runs without what Triton compiles for it on cpu: ptxas was not found"]
+
+
+def test_the_version_is_the_one_that_is_meant(version):
+    logits, target = batch()
+    expected = NumbaFocalDiceSums if version == "loops" else FusedFocalDiceSums
+    assert _fused_version(logits, target, None, None, None) is expected
+    assert _fused_version(logits.double(), target, None, None, None) is FusedFocalDiceSums

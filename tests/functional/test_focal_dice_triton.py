@@ -17,7 +17,7 @@ from cityseg_ext.functional import focal_dice_triton
 from cityseg_ext.functional.focal_dice import _fused_version, focal_dice_from_sums
 from cityseg_ext.functional.focal_dice_fused import FusedFocalDiceSums
 from cityseg_ext.functional.focal_dice_plain import FocalDiceSums, plain_focal_dice_sums
-from cityseg_ext.functional.focal_dice_triton import TritonFocalDiceSums, can_run
+from cityseg_ext.functional.focal_dice_triton import TritonFocalDiceSums, triton_can_run
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -267,7 +267,7 @@ def test_who_computes():
 def test_what_has_kernels(monkeypatch, classes, size, align_corners, runs):
     logits = torch.zeros(1, classes, 2, 3, device="meta")
     monkeypatch.setattr(torch.Tensor, "device", torch.device("cuda"))
-    assert can_run(logits, torch.zeros(1, *size, device="meta"), align_corners) is runs
+    assert triton_can_run(logits, torch.zeros(1, *size, device="meta"), align_corners) is runs
 
 
 COMPILE = r"""

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cityseg_ext.functional.logit_blocks import UpsampledBlocks, Windows
+from cityseg_ext.functional.linear_windows import Windows
+from cityseg_ext.functional.logit_blocks import UpsampledBlocks
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
@@ -26,10 +27,9 @@ def test_a_window_is_short():
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
-def test_blocks_are_strips_of_the_upsampled_logits(align_corners, monkeypatch):
-    monkeypatch.setattr("cityseg_ext.functional.logit_blocks.CPU_BLOCK", 400)
+def test_blocks_are_strips_of_the_upsampled_logits(align_corners):
     logits = torch.randn(2, 3, 5, 4, dtype=torch.float64)
-    blocks = UpsampledBlocks(logits, (21, 33), align_corners)
+    blocks = UpsampledBlocks(logits, (21, 33), align_corners, 400)
     whole = F.interpolate(logits, (21, 33), mode="bilinear", align_corners=align_corners).flatten(2)
     assert len(blocks) == 2 * 6 and blocks.pixels == 4 * 33
     for index, strip in enumerate(blocks.parts(whole)):
