@@ -73,13 +73,13 @@ class NumbaFocalDiceSums(torch.autograd.Function):
         loops = _loops()
         sums = torch.zeros(len(blocks), 2 + 2 * loops.LANES, blocks.classes, dtype=torch.float64)
 
-        def work(index: int, buffer: Buffer) -> None:
+        def work(index: int, *buffer: Buffer) -> None:
             memory = torch.empty(5 + blocks.classes, loops.CHUNK).numpy()
-            rows = _arrays(blocks.rows(index, buffer))
+            rows = _arrays(blocks.rows(index, *buffer))
             if loops.block_sums(rows, _arrays(pixels(index)), memory, sums[index].numpy()):
                 check_labels(target, blocks.classes, ignore_index)  # to name them
 
-        walk(blocks, work, buffers=1)
+        walk(blocks, work, buffers=int(blocks.rows_need_buffer))
         ctx.save_for_backward(logits, target, class_weight, pixel_weight, log_total)
         ctx.options = (gamma, ignore_index, align_corners)
         predicted, focal = sums[:, 0], sums[:, 1, 0]
@@ -100,15 +100,15 @@ class NumbaFocalDiceSums(torch.autograd.Function):
         blocks.start_gradient()
         loops = _loops()
 
-        def work(index: int, buffer: Buffer) -> None:
+        def work(index: int, *buffer: Buffer) -> None:
             memory = torch.empty(5 + blocks.classes, loops.CHUNK).numpy()
-            rows = blocks.rows(index, buffer)
+            rows = blocks.rows(index, *buffer)
             gradient = blocks.gradient_rows(index, rows)
             of_image = [part[index // blocks.blocks_an_image] for part in by_sums]
             loops.block_gradient(_arrays(rows), _arrays(pixels(index)), memory, *of_image, gradient.numpy())
             blocks.store_gradient_rows(index, gradient)
 
-        walk(blocks, work, buffers=1)
+        walk(blocks, work, buffers=int(blocks.rows_need_buffer))
         return blocks.gradient(), *[None] * 6
 
 

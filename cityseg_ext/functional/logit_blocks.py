@@ -66,7 +66,10 @@ class LogitBlocks(ABC):
         pixels: P, what a block has at most.
         dtype: of the blocks: float32, or float64 for float64 logits.
         device: of the logits.
+        rows_need_buffer: whether :meth:`rows` does.
     """
+
+    rows_need_buffer = False
 
     def __init__(self, logits: Tensor, per_image: int, unit: int, numbers: int) -> None:
         self.logits, self.per_image = logits, per_image
@@ -108,8 +111,8 @@ class LogitBlocks(ABC):
         """Take over the gradient by the block's logits, (C, P)."""
 
     @abstractmethod
-    def rows(self, index: int, buffer: Buffer) -> Rows:
-        """The block's logits for loops, which may need the buffer."""
+    def rows(self, index: int, buffer: Buffer | None = None) -> Rows:
+        """The block's logits for loops; in the buffer, if one is needed."""
 
     @abstractmethod
     def gradient_rows(self, index: int, rows: Rows) -> Tensor:
@@ -132,7 +135,7 @@ class FullSizeBlocks(LogitBlocks):
         self.flat = logits.flatten(2)
         # Otherwise blocks go through a buffer, where they are converted and, from channels_last, transposed.
         self.direct = logits.dtype == self.dtype and self.flat.stride(2) == 1
-        self.in_place = self.direct and self.flat.is_contiguous()  # by loops too
+        self.rows_need_buffer = not (self.direct and self.flat.is_contiguous())
         self.blocks = self.parts(self.flat)
         self.first = torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), torch.zeros(1)
 
@@ -150,9 +153,9 @@ class FullSizeBlocks(LogitBlocks):
     def store_gradient(self, index: int, block: Tensor) -> None:
         self.gradient_blocks[index].copy_(block)
 
-    def rows(self, index: int, buffer: Buffer) -> Rows:
+    def rows(self, index: int, buffer: Buffer | None = None) -> Rows:
         image, block = divmod(index, self.blocks_an_image)
-        if not self.in_place:
+        if buffer is not None:
             sources = self.load(index, buffer)
             return Rows(sources[:, None], (0, sources.shape[1]), *self.first, between=False, scale=1.0)
         start = block * self.pixels
@@ -160,10 +163,10 @@ class FullSizeBlocks(LogitBlocks):
         return Rows(self.flat[image, :, None], columns, *self.first, between=False, scale=TO_BITS)
 
     def gradient_rows(self, index: int, rows: Rows) -> Tensor:
-        return self.flat_gradient[index // self.blocks_an_image, :, None] if self.in_place else rows.sources
+        return rows.sources if self.rows_need_buffer else self.flat_gradient[index // self.blocks_an_image, :, None]
 
     def store_gradient_rows(self, index: int, gradient: Tensor) -> None:
-        if not self.in_place:
+        if self.rows_need_buffer:
             self.store_gradient(index, gradient[:, 0])
 
     def gradient(self) -> Tensor:
@@ -208,7 +211,7 @@ class UpsampledBlocks(LogitBlocks):
         wide = torch.bmm(weight.expand(self.classes, -1, -1), rows)
         self.by_strip[index] = self.columns.narrow(wide)
 
-    def rows(self, index: int, buffer: Buffer) -> Rows:
+    def rows(self, index: int, buffer: Buffer | None = None) -> Rows:
         strip, wide = self._widened(index)
         height = self.count(index) // max(self.width, 1)
         before, part = self.strips.before[strip, :height], self.strips.part[strip, :height, 0]
