@@ -37,9 +37,9 @@ IMAGES = 8  # few, so that the cache has all of them after a moment
 WAYS = {
     "mmseg: CrossEntropyLoss": [CE],
     "mmseg: CrossEntropyLoss + DiceLoss": [CE, DICE],
+    "ours, upsampled before the loss": None,
     "ours": None,
     "ours, labels cached": None,
-    "ours, cached, upsampling in the loss": None,
 }
 
 
@@ -66,8 +66,8 @@ class Way:
                 head.loss_decode = [loss | dict(loss_weight=weight) for loss in stock]
         loader.dataset.indices = IMAGES
         cfg.model.backbone.init_cfg = None
-        if "upsampling" in name:
-            cfg.default_hooks.fused_upsampling = dict(type="FusedUpsamplingHook")
+        if "before" in name:
+            cfg.default_hooks.pop("fused_upsampling")
         cfg.update(experiment_name=name, log_level="ERROR", param_scheduler=None)
         for field in ("val_cfg", "val_dataloader", "val_evaluator", "test_cfg", "test_dataloader", "test_evaluator"):
             cfg[field] = None

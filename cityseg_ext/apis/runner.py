@@ -17,6 +17,7 @@ from cityseg_ext.apis.torchvision_guard import hide_broken_torchvision
 from cityseg_ext.optim.sharded import ShardedRunner
 
 _RUN_NUMBERS = itertools.count(1)
+_MMENGINES = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")  # its default hooks
 
 
 class WithManners:
@@ -34,6 +35,11 @@ class WithManners:
     def test(self):
         with self._released():
             return super().test()
+
+    def register_default_hooks(self, hooks=None):
+        """``None`` switches any hook off: mmengine itself knows that of its own, and fails with others."""
+        wanted = {name: hook for name, hook in (hooks or {}).items() if hook is not None or name in _MMENGINES}
+        super().register_default_hooks(wanted)
 
     def load_checkpoint(self, filename, *args, **kwargs):
         with self._loading(filename):

@@ -21,6 +21,7 @@ from cityseg_ext.apis.find_config import find_config
 from cityseg_ext.apis.inference_options import set_slide
 from cityseg_ext.apis.report_record import read_record
 from cityseg_ext.apis.run_log import read_run
+from cityseg_ext.apis.runner import build_runner
 from cityseg_ext.apis.runs import test as run_test
 from cityseg_ext.apis.runs import train
 from cityseg_ext.apis.segmentor import build_segmentor
@@ -216,6 +217,13 @@ def test_training_without_validation(config):
         train(config(**nothing))
     only_warm_up = [dict(type="LinearLR", by_epoch=False, begin=0, end=2)]
     assert train(config(param_scheduler=only_warm_up, **nothing)).checkpoint.name == "epoch_1.pth"
+
+
+def test_any_default_hook_can_be_switched_off(config):
+    hooks = {"fused_upsampling": "FusedUpsamplingHook", "finite_guard": "FiniteGuardHook", "timer": "IterTimerHook"}
+    runner = build_runner(config(**{f"default_hooks.{name}": None for name in hooks}))
+    names = {type(hook).__name__ for hook in runner.hooks}
+    assert not names & set(hooks.values()) and "SafeCheckpointHook" in names
 
 
 def test_a_run_that_logs_nothing_is_a_run(config):
