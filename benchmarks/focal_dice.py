@@ -20,7 +20,7 @@ from _side_by_side import compare
 from torch import Tensor
 
 from cityseg_ext.functional.focal_dice import focal_dice, focal_dice_from_sums
-from cityseg_ext.functional.focal_dice_fused import FusedFocalDiceSums
+from cityseg_ext.functional.focal_dice_blocks import BlockwiseFocalDiceSums
 from cityseg_ext.functional.focal_dice_plain import FocalDiceSums, plain_focal_dice_sums
 from cityseg_ext.labels import CITYSCAPES_19, IGNORE_INDEX
 
@@ -38,7 +38,7 @@ def fused(logits: Tensor, target: Tensor) -> Tensor:
 
 def blocks(logits: Tensor, target: Tensor, align_corners: bool | None = None) -> Tensor:
     """What a GPU without Triton has, and a CPU without Numba."""
-    sums = FusedFocalDiceSums.apply(logits, target, None, None, 2.0, IGNORE_INDEX, align_corners)
+    sums = BlockwiseFocalDiceSums.apply(logits, target, None, None, 2.0, IGNORE_INDEX, align_corners)
     return focal_dice_from_sums(FocalDiceSums(*sums)).total
 
 

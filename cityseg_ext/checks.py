@@ -27,6 +27,16 @@ def file_problem(path: object, rule: str, value: str, cure: str = "") -> str:
     return f"Expected file '{path}' to be {rule}, but got {value}." + (f" {cure}" if cure else "")
 
 
+def install_extra(extra: str) -> str:
+    """How to get the packages of an extra of this package.
+
+    Example:
+        >>> install_extra("crf")
+        "Install the extra `crf`: python -m pip install 'cityseg_ext[crf]', or '.[crf]' in a checkout."
+    """
+    return f"Install the extra `{extra}`: python -m pip install 'cityseg_ext[{extra}]', or '.[{extra}]' in a checkout."
+
+
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:
     """Raise ``ValueError`` unless ``value`` is one of ``choices``; name the nearest one."""
     if value not in choices:

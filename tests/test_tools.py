@@ -118,7 +118,7 @@ def test_browse_writes_panels(tiny_city, tmp_path):
     assert process.returncode == 0, process.stderr
     assert process.stdout.strip().splitlines()[-1] == f"Wrote 4 panels to {out} (at a glance: {out / 'index.png'})"
     assert len(list(out.glob("*.png"))) == 5
-    message = error_of(run("browse_dataset.py", CONFIG, "--data-root", tiny_city, "--out-dir", tiny_city))
+    message = error_of(run("browse_dataset.py", CONFIG, "--data-root", tiny_city, "--out", tiny_city))
     assert "to be an empty folder" in message and str(tiny_city) in message
 
 

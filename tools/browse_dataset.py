@@ -14,7 +14,13 @@ def parse_args() -> argparse.Namespace:
     _cli.add_config_options(parser)
     parser.add_argument("--split", choices=["train", "val", "test"], default="train", help="default: %(default)s")
     parser.add_argument("--num", type=int, default=20, help="images, at even distances (default: %(default)s)")
-    parser.add_argument("--out-dir", help="folder for the pictures (default: <work dir>/browse/<split>)")
+    parser.add_argument(
+        "--out",
+        "--out-dir",
+        dest="out_dir",
+        metavar="DIR",
+        help="folder for the pictures (default: <work dir>/browse/<split>)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the random augmentations (default: %(default)s)")
     parser.add_argument("--repeat", type=int, default=1, help="random draws of each image (default: %(default)s)")
     parser.add_argument(

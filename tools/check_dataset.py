@@ -17,7 +17,13 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="the config that training will use")
     _cli.add_config_options(parser)
-    parser.add_argument("--out-dir", help="where the results go (default: dataset/ in the work dir)")
+    parser.add_argument(
+        "--out",
+        "--out-dir",
+        dest="out_dir",
+        metavar="DIR",
+        help="where the results go (default: dataset/ in the work dir)",
+    )
     parser.add_argument("--no-cache", action="store_true", help="read all files again, even if none has changed")
     parser.add_argument(
         "--max-listed", type=int, default=3, help="files named of each kind of problem (default: %(default)s)"

@@ -63,4 +63,4 @@ def check_ours(folder: Path) -> None:
         data = None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         rule = f"a folder without {shorten(there)}, or with a '{STATISTICS}' of check_dataset beside"
-        raise ValueError(file_problem(folder, rule, "one with foreign files", "Choose another folder (--out-dir)."))
+        raise ValueError(file_problem(folder, rule, "one with foreign files", "Choose another folder (--out)."))

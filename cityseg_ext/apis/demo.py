@@ -15,7 +15,7 @@ from mmengine.device import get_device
 
 from cityseg_ext.apis.demo_view import view_photo, view_sample
 from cityseg_ext.apis.predictor import Predictor
-from cityseg_ext.checks import check_at_least, expected
+from cityseg_ext.checks import check_at_least, expected, install_extra
 
 _missing: ImportError | None = None
 try:
@@ -159,7 +159,7 @@ def serve(app: Starlette, listener: socket.socket) -> None:
 
 def _check_installed() -> None:
     if _missing is not None:
-        raise ImportError(f'The demo needs a web server: pip install "cityseg-ext[demo]" ({_missing})') from _missing
+        raise ImportError(f"The demo needs a web server ({_missing}). {install_extra('demo')}") from _missing
 
 
 def _server(app: Starlette) -> uvicorn.Server:

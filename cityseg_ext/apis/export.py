@@ -19,7 +19,7 @@ from cityseg_ext.apis.export_check import Agreement, check_agreement
 from cityseg_ext.apis.export_model import OUTPUTS, ExportedModel
 from cityseg_ext.apis.provenance import file_digest
 from cityseg_ext.apis.segmentor import build_segmentor, classes_of, predicted_size
-from cityseg_ext.checks import check_choice, expected
+from cityseg_ext.checks import check_choice, expected, install_extra
 from cityseg_ext.whole_file import check_writable
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
@@ -112,7 +112,7 @@ def _check_installed() -> None:
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
         rule = f"'torch' where {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
-        raise ValueError(expected("format", rule, "'onnx'", 'Try pip install "cityseg_ext[export]".'))
+        raise ValueError(expected("format", rule, "'onnx'", install_extra("export")))
 
 
 def _write(model: ExportedModel, path: Path, format: str, metadata: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import GifImagePlugin, Image
 
-from cityseg_ext.checks import check_choice, did_you_mean, expected, file_problem
+from cityseg_ext.checks import check_choice, did_you_mean, expected, file_problem, install_extra
 
 try:
     import av
@@ -32,7 +32,7 @@ KEEP_TIMES = ("h264", "gif")
 """Codecs whose frames are shown at times of their own; those of the others follow each other evenly."""
 GIF_FPS = 50
 CODECS = tuple(dict.fromkeys(codec for codecs in CONTAINERS.values() for codec in codecs))
-NEED_EXTRA = "Install the extra `video`: pip install -e '.[video]' in this project's folder."
+NEED_EXTRA = install_extra("video")
 
 _FOURCC = {"mp4v": "mp4v", "xvid": "XVID", "mjpeg": "MJPG", "vp9": "VP90"}
 _TICKS = 100  # of H.264's clock in a frame: even times are exact, others rounded to a hundredth of a frame

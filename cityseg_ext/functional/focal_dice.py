@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cityseg_ext.checks import check_at_least, check_choice, expected
-from cityseg_ext.functional.focal_dice_fused import FusedFocalDiceSums
+from cityseg_ext.functional.focal_dice_blocks import BlockwiseFocalDiceSums
 from cityseg_ext.functional.focal_dice_numba import NumbaFocalDiceSums, numba_can_run
 from cityseg_ext.functional.focal_dice_plain import FocalDiceSums, plain_focal_dice_sums
 from cityseg_ext.functional.focal_dice_trial import agrees
@@ -161,7 +161,7 @@ def _fused_version(
         return TritonFocalDiceSums
     if numba_can_run(logits) and agrees(NumbaFocalDiceSums, "Numba", logits.device):
         return NumbaFocalDiceSums
-    return FusedFocalDiceSums if logits.device.type in ("cpu", "cuda") else None
+    return BlockwiseFocalDiceSums if logits.device.type in ("cpu", "cuda") else None
 
 
 def focal_dice_from_sums(

@@ -3,8 +3,8 @@
 Each thread holds all classes of a pixel in registers, so that a softmax needs no other thread. Programs write what they
 have summed up, a few numbers each, which torch adds: nothing is atomic, so that results are the same in every run.
 
-The formula of the gradient is in :mod:`~cityseg_ext.functional.focal_dice_fused`. In shapes, P is ``PADDED`` classes (a
-power of 2) and B is ``BLOCK`` pixels. Logarithms and powers are those of 2; 1 / log 2 is 1.4426950408889634.
+The formula of the gradient is in :mod:`~cityseg_ext.functional.focal_dice_blocks`. In shapes, P is ``PADDED`` classes
+(a power of 2) and B is ``BLOCK`` pixels. Logarithms and powers are those of 2; 1 / log 2 is 1.4426950408889634.
 """
 
 from __future__ import annotations

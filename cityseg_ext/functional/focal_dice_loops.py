@@ -4,7 +4,7 @@ A few hundred pixels of all classes, a chunk, are worked on at a time: they stay
 that logits are read once each way, and their gradient is written once. Each loop does so little that LLVM makes it one
 over vectors, of whatever width the processor has. What it cannot, looking up and adding by label, has its own loops.
 
-The formula of the gradient is in :mod:`~cityseg_ext.functional.focal_dice_fused`; ``rows`` and ``pixels`` are
+The formula of the gradient is in :mod:`~cityseg_ext.functional.focal_dice_blocks`; ``rows`` and ``pixels`` are
 :class:`~cityseg_ext.functional.logit_blocks.Rows` and :class:`~cityseg_ext.functional.focal_dice_numba.Pixels`. Logits
 are exponents of 2, logarithms and powers those of 2. All numbers are float32, as constants are therefore, but for the
 sums of chunks. Without Numba this file cannot be imported.

@@ -1,6 +1,6 @@
 """The sums of the focal and the Dice term by loops that Numba compiles, for CPUs.
 
-As in :mod:`~cityseg_ext.functional.focal_dice_fused`, logits are walked once each way in blocks that are shared out
+As in :mod:`~cityseg_ext.functional.focal_dice_blocks`, logits are walked once each way in blocks that are shared out
 among Python threads, the softmax is computed again in the backward pass, and results do not depend on the number of
 threads. But what that version does in a hundred operators on a block, loops do at once.
 """
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from cityseg_ext.functional.block_walk import walk
-from cityseg_ext.functional.focal_dice_fused import sums_of_images
+from cityseg_ext.functional.focal_dice_blocks import sums_of_images
 from cityseg_ext.functional.focal_dice_plain import check_labels, plain_gradient
 from cityseg_ext.functional.logit_blocks import Buffer, LogitBlocks, blocks_of
 

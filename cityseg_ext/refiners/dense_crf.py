@@ -9,7 +9,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from cityseg_ext.checks import check_at_least, check_choice, expected
+from cityseg_ext.checks import check_at_least, check_choice, expected, install_extra
 from cityseg_ext.functional.dense_crf import check_crf_inputs, dense_crf
 
 BACKENDS = ("torch", "pydensecrf")
@@ -29,7 +29,7 @@ class DenseCRF:
         appearance_sigma_xy: how near they are, in the same units; in pixels never less than 1.
         appearance_sigma_rgb: how similar, in grey levels of 0 to 255, at least 1.
         backend: ``'torch'``, on the device of the probabilities, or ``'pydensecrf'`` on the CPU, which approximates the
-            same model in another way and needs ``pip install "cityseg_ext[crf]"``.
+            same model in another way and needs the extra ``crf``.
 
     Raises:
         ValueError: if a parameter is out of range, or the backend not installed; when called, if the image does not fit
@@ -124,6 +124,6 @@ def _pydensecrf():
     try:
         import pydensecrf.densecrf
     except ImportError as error:
-        cure = "Install it with `pip install \"cityseg_ext[crf]\"` (it needs a C++ compiler), or use backend='torch'."
+        cure = f"{install_extra('crf')} It needs a C++ compiler; backend='torch' needs nothing."
         raise ValueError(expected("backend", "installed", "'pydensecrf', which is not", cure)) from error
     return pydensecrf.densecrf

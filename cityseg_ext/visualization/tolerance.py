@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.logging import print_log
 from mmengine.visualization import BaseVisBackend
 
-from cityseg_ext.checks import expected
+from cityseg_ext.checks import expected, install_extra
 
 
 class Tolerance(BaseVisBackend):
@@ -41,7 +41,7 @@ class Tolerance(BaseVisBackend):
                     "visualizer.vis_backends",
                     "backends whose packages are installed",
                     f"{type(self).__name__}, and {error}",
-                    f"Install the extra `{self.extra}`: pip install -e '.[{self.extra}]' in this project's folder.",
+                    install_extra(self.extra),
                 )
             ) from error
 

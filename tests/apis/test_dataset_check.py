@@ -249,7 +249,7 @@ def test_foreign_files_are_not_replaced(city, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "class_weights_enet.json").write_text("[1]")
-    with pytest.raises(ValueError, match="mine.*class_weights_enet.json.*--out-dir"):
+    with pytest.raises(ValueError, match="mine.*class_weights_enet.json.*--out"):
         check(config(city, tmp_path / "w"), out_dir=folder)
     (folder / "stats.json").write_text('{"my": "own"}')
     with pytest.raises(ValueError, match="mine"):

@@ -278,7 +278,7 @@ def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     module = runpy.run_path(demo.__file__)
     for function, arguments in (("listen", ()), ("make_app", (None, "tiny", "best.pth"))):
-        with pytest.raises(ImportError, match=re.escape('pip install "cityseg-ext[demo]"')):
+        with pytest.raises(ImportError, match=re.escape("pip install 'cityseg_ext[demo]'")):
             module[function](*arguments)
 
 

@@ -9,7 +9,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from cityseg_ext.functional import focal_dice_kernels, logit_blocks
 from cityseg_ext.functional.focal_dice import _fused_version, focal_dice, focal_dice_sums
-from cityseg_ext.functional.focal_dice_fused import FusedFocalDiceSums
+from cityseg_ext.functional.focal_dice_blocks import BlockwiseFocalDiceSums
 from cityseg_ext.functional.focal_dice_numba import NumbaFocalDiceSums
 from cityseg_ext.functional.focal_dice_plain import plain_focal_dice_sums
 from cityseg_ext.functional.focal_dice_trial import agrees
@@ -273,7 +273,7 @@ def test_a_gpu_without_triton_has_blocks_too(monkeypatch):
     logits, target = (tensor.to("meta") for tensor in batch(torch.float32))
     monkeypatch.setattr(focal_dice_kernels, "triton", None)
     monkeypatch.setattr(torch.Tensor, "device", torch.device("cuda"))
-    assert _fused_version(logits, target, None, None, None) is FusedFocalDiceSums
+    assert _fused_version(logits, target, None, None, None) is BlockwiseFocalDiceSums
 
 
 def test_autocast_does_not_reach_inside():
@@ -298,12 +298,12 @@ def test_no_tensor_is_as_large_as_the_logits_but_their_gradient(upsampled, monke
     assert allocated[-2] <= full / 3  # one number a pixel, or the gradient of the small logits by strips
 
 
-class Wrong(FusedFocalDiceSums):
+class Wrong(BlockwiseFocalDiceSums):
     """Kernels that a compiler got wrong."""
 
     @staticmethod
     def forward(ctx, *arguments):
-        focal, *rest = FusedFocalDiceSums.forward(ctx, *arguments)
+        focal, *rest = BlockwiseFocalDiceSums.forward(ctx, *arguments)
         return 1.01 * focal, *rest
 
 
@@ -313,7 +313,7 @@ class Broken:
         raise RuntimeError("ptxas was not found")
 
 
-@pytest.mark.parametrize(("kernels", "good"), [(FusedFocalDiceSums, True), (Wrong, False), (Broken, False)])
+@pytest.mark.parametrize(("kernels", "good"), [(BlockwiseFocalDiceSums, True), (Wrong, False), (Broken, False)])
 def test_what_is_compiled_is_relied_on_only_where_it_agrees(kernels, good, recwarn):
     agrees.cache_clear()
     assert agrees(kernels, "Triton", torch.device("cpu")) is good
@@ -326,6 +326,6 @@ def test_what_is_compiled_is_relied_on_only_where_it_agrees(kernels, good, recwa
 
 def test_the_version_is_the_one_that_is_meant(version):
     logits, target = batch()
-    expected = NumbaFocalDiceSums if version == "loops" else FusedFocalDiceSums
+    expected = NumbaFocalDiceSums if version == "loops" else BlockwiseFocalDiceSums
     assert _fused_version(logits, target, None, None, None) is expected
-    assert _fused_version(logits.double(), target, None, None, None) is FusedFocalDiceSums
+    assert _fused_version(logits.double(), target, None, None, None) is BlockwiseFocalDiceSums

@@ -15,7 +15,7 @@ pytest.importorskip("triton", reason="Triton is not installed: it comes with tor
 
 from cityseg_ext.functional import focal_dice_triton
 from cityseg_ext.functional.focal_dice import _fused_version, focal_dice_from_sums
-from cityseg_ext.functional.focal_dice_fused import FusedFocalDiceSums
+from cityseg_ext.functional.focal_dice_blocks import BlockwiseFocalDiceSums
 from cityseg_ext.functional.focal_dice_plain import FocalDiceSums, plain_focal_dice_sums
 from cityseg_ext.functional.focal_dice_triton import TritonFocalDiceSums, triton_can_run
 
@@ -248,7 +248,7 @@ def test_second_derivatives_are_those_of_the_plain_version():
 
 def test_who_computes():
     logits = torch.zeros(1, 5, 2, 3, device=DEVICE)
-    fallback = FusedFocalDiceSums if DEVICE == "cpu" else TritonFocalDiceSums
+    fallback = BlockwiseFocalDiceSums if DEVICE == "cpu" else TritonFocalDiceSums
     target = torch.zeros(1, 2, 3, dtype=torch.long, device=DEVICE)
     assert _fused_version(logits, target, None, None, None) is fallback
     assert _fused_version(logits, target, torch.ones(5, requires_grad=True), None, None) is None

@@ -229,5 +229,5 @@ def test_a_package_that_is_missing_is_told_before_the_first_step(config, monkeyp
     missing = {"wandb": "wandb", "tensorboard": "torch.utils.tensorboard"}[extra]
     monkeypatch.setitem(__import__("sys").modules, missing, None)
     monkeypatch.setattr("mmengine.runner.loops.EpochBasedTrainLoop.run_iter", lambda *_: pytest.fail("a step was made"))
-    with pytest.raises(ValueError, match=rf"vis_backends` to be .*{extra}.*pip install -e '\.\[{extra}\]'"):
+    with pytest.raises(ValueError, match=rf"vis_backends` to be .*{extra}.*pip install 'cityseg_ext\[{extra}\]'"):
         train(config(switch_on))

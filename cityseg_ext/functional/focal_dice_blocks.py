@@ -32,8 +32,8 @@ NEVER = 1e30  # as an exponent of 2, taken away where void: no logit makes up fo
 LANES = 8  # sums of neighbouring pixels, mostly of one class, that do not wait for each other
 
 
-class FusedFocalDiceSums(torch.autograd.Function):
-    """``FusedFocalDiceSums.apply(logits, target, class_weight, pixel_weight, gamma, ignore_index, align_corners)``.
+class BlockwiseFocalDiceSums(torch.autograd.Function):
+    """``BlockwiseFocalDiceSums.apply(logits, target, class_weight, pixel_weight, gamma, ignore_index, align_corners)``.
 
     Arguments and results are those of :func:`~cityseg_ext.functional.focal_dice.focal_dice_sums`; shapes are checked
     there. Kept for the backward pass is one number a pixel, the logarithm of the softmax' denominator. Second
