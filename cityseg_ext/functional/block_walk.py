@@ -14,9 +14,10 @@ from cityseg_ext.functional.logit_blocks import LogitBlocks
 def walk(blocks: LogitBlocks, work: Callable[..., None], buffers: int) -> None:
     """Do the work on every block, in as many threads as torch may use, each with its own buffers."""
     todo = iter(range(len(blocks)))  # shared: whoever is free takes the next one
+    inference = torch.is_inference_mode_enabled()  # which other threads do not know of
 
     def worker() -> None:
-        with torch.no_grad(), torch.autocast(blocks.device.type, enabled=False):
+        with torch.inference_mode(inference), torch.no_grad(), torch.autocast(blocks.device.type, enabled=False):
             own = [blocks.new_buffer() for _ in range(buffers)]
             for index in todo:
                 work(index, *own)

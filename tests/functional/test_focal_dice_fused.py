@@ -324,6 +324,17 @@ def test_what_is_compiled_is_relied_on_only_where_it_agrees(kernels, good, recwa
         assert messages == ["The loss runs without what Triton compiles for it on cpu: ptxas was not found"]
 
 
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_the_first_call_may_be_without_gradients(mode, version, recwarn):
+    logits, target = batch(torch.float32)
+    agrees.cache_clear()
+    with mode():
+        first = focal_dice(logits.detach(), target).total
+    assert not [warning for warning in recwarn if "runs without" in str(warning.message)]
+    loss = focal_dice(logits, target).total
+    assert loss.requires_grad and torch.equal(loss.detach(), first)
+
+
 def test_the_version_is_the_one_that_is_meant(version):
     logits, target = batch()
     expected = NumbaFocalDiceSums if version == "loops" else BlockwiseFocalDiceSums
