@@ -24,6 +24,7 @@ from numba import types
 from numba.extending import intrinsic
 
 CHUNK = 256  # pixels: with 19 classes 19 KiB
+SCRATCH = 5  # rows of numbers that a chunk needs beside those of its classes, the last one for pixels' weights
 LANES = 4  # sums of neighbouring pixels, mostly of one class, that do not wait for each other
 ZERO, ONE, LN2, INFINITY = (np.float32(number) for number in (0, 1, math.log(2), math.inf))
 LEAST_MISS = np.float32(1e-12)  # the floor of 1 - p keeps the slope of its powers below 1 finite
@@ -223,9 +224,10 @@ def to_gradient(chunk, label, weight, pixels, here, by_focal, by_overlap, by_pre
 def block_sums(rows, pixels, memory, sums):
     """Add the sums of a block to (2 + 2 LANES, C); return whether a label is wrong.
 
-    They are ``predicted``; the focal sum; and, by lane, ``overlap`` and ``actual``. Chunks have (5 + C, CHUNK) memory.
+    They are ``predicted``; the focal sum; and, by lane, ``overlap`` and ``actual``. ``memory`` is (SCRATCH + C, CHUNK).
     """
-    chunk, scratch, weight, label = memory[5:], memory[:4], memory[4], np.empty(CHUNK, np.int64)
+    chunk, scratch, label = memory[SCRATCH:], memory[:SCRATCH], np.empty(CHUNK, np.int64)
+    weight = scratch[SCRATCH - 1]
     by_lane, done = sums[2:].reshape(2, LANES, len(chunk)), 0
     for row in range(len(rows.before)):
         for first in range(rows.columns[0], rows.columns[1], CHUNK):
@@ -242,7 +244,8 @@ def block_sums(rows, pixels, memory, sums):
 @compiled
 def block_gradient(rows, pixels, memory, by_focal, by_overlap, by_predicted, gradient):
     """Write the gradient of a block by its sources, (C, R, W), or add it where rows are between these."""
-    chunk, scratch, weight, label = memory[5:], memory[:4], memory[4], np.empty(CHUNK, np.int64)
+    chunk, scratch, label = memory[SCRATCH:], memory[:SCRATCH], np.empty(CHUNK, np.int64)
+    weight = scratch[SCRATCH - 1]
     done = 0
     for row in range(len(rows.before)):
         for first in range(rows.columns[0], rows.columns[1], CHUNK):

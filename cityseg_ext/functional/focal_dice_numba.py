@@ -74,7 +74,7 @@ class NumbaFocalDiceSums(torch.autograd.Function):
         sums = torch.zeros(len(blocks), 2 + 2 * loops.LANES, blocks.classes, dtype=torch.float64)
 
         def work(index: int, *buffer: Buffer) -> None:
-            memory = torch.empty(5 + blocks.classes, loops.CHUNK).numpy()
+            memory = torch.empty(loops.SCRATCH + blocks.classes, loops.CHUNK).numpy()  # begins where a cache line does
             rows = _arrays(blocks.rows(index, *buffer))
             if loops.block_sums(rows, _arrays(pixels(index)), memory, sums[index].numpy()):
                 check_labels(target, blocks.classes, ignore_index)  # to name them
@@ -101,7 +101,7 @@ class NumbaFocalDiceSums(torch.autograd.Function):
         loops = _loops()
 
         def work(index: int, *buffer: Buffer) -> None:
-            memory = torch.empty(5 + blocks.classes, loops.CHUNK).numpy()
+            memory = torch.empty(loops.SCRATCH + blocks.classes, loops.CHUNK).numpy()  # begins where a cache line does
             rows = blocks.rows(index, *buffer)
             gradient = blocks.gradient_rows(index, rows)
             of_image = [part[index // blocks.blocks_an_image] for part in by_sums]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -137,7 +137,8 @@ class FullSizeBlocks(LogitBlocks):
         self.direct = logits.dtype == self.dtype and self.flat.stride(2) == 1
         self.rows_need_buffer = not (self.direct and self.flat.is_contiguous())
         self.blocks = self.parts(self.flat)
-        self.first = torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), torch.zeros(1)
+        row = torch.zeros(1, dtype=torch.int64)
+        self.only_row: dict[str, Any] = dict(before=row, after=row, part=torch.zeros(1), between=False)
 
     def load(self, index: int, buffer: Buffer, shift: Tensor | None = None) -> Tensor:
         block = self.blocks[index]
@@ -157,10 +158,10 @@ class FullSizeBlocks(LogitBlocks):
         image, block = divmod(index, self.blocks_an_image)
         if buffer is not None:
             sources = self.load(index, buffer)
-            return Rows(sources[:, None], (0, sources.shape[1]), *self.first, between=False, scale=1.0)
+            return Rows(sources[:, None], (0, sources.shape[1]), scale=1.0, **self.only_row)
         start = block * self.pixels
         columns = start, start + self.count(index)
-        return Rows(self.flat[image, :, None], columns, *self.first, between=False, scale=TO_BITS)
+        return Rows(self.flat[image, :, None], columns, scale=TO_BITS, **self.only_row)
 
     def gradient_rows(self, index: int, rows: Rows) -> Tensor:
         return rows.sources if self.rows_need_buffer else self.flat_gradient[index // self.blocks_an_image, :, None]
